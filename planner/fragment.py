@@ -1,0 +1,92 @@
+"""Fragments: what a physical plan is cut into, and all that execution needs to know of one.
+
+A fragment is a maximal piece of plan without an exchange inside. It is one DuckDB SQL statement per place
+where it runs. Fragments are listed so that every input stands before its reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Place(StrEnum):
+    """Where a fragment runs."""
+
+    WORKERS = "workers"
+    """Once on every worker, ``sql[rank]``."""
+    CLIENT = "client"
+    """Once, in the client's own DuckDB (which has the views, the temporary tables and registered frames)."""
+
+
+class Route(StrEnum):
+    """Where a fragment's rows go."""
+
+    PARTITION = "partition"
+    """The statement's last column, an unsigned integer, is the rank of the worker that gets the row; the
+    column itself is not sent."""
+    BROADCAST = "broadcast"
+    """Every row to every worker."""
+    GATHER = "gather"
+    """Every row to the client."""
+    KEEP = "keep"
+    """Rows stay where they were made."""
+    RESULT = "result"
+    """The rows are the answer. Only the last fragment, which runs on the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An exchange that a fragment reads, as a table called ``name``."""
+
+    name: str
+    exchange: int
+    """The id of the fragment that feeds it."""
+    streaming: bool = False
+    """The reader may start before the senders are done (the result's gather); else the input must be complete."""
+    ordered: bool = False
+    """Rows must be read sender by sender in the order of their ranks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One statement per place, its inputs, and where its rows go."""
+
+    id: int
+    place: Place
+    sql: tuple[str, ...]
+    """One statement per worker, in the order of ranks; one element for the client."""
+    inputs: tuple[Input, ...]
+    route: Route
+    after: tuple[int, ...] = ()
+    """Fragments that must be finished before this one starts although it doesn't read them: a shuffle of a
+    join's probe side waits for its build side, whose actual size may make the shuffle unnecessary."""
+    title: str = ""
+    """A few words for people: ``scan lineitem, join orders``."""
+    estimated_rows: float = 0.0
+    estimated_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """What a finished fragment made, over all places."""
+
+    rows: int
+    bytes: int
+
+
+class PhysicalPlan(Protocol):
+    """Fragments in an order in which inputs come first; the last one is the result."""
+
+    @property
+    def fragments(self) -> tuple[Fragment, ...]: ...
+
+    def adapt(self, finished: Mapping[int, Actual]) -> PhysicalPlan | None:
+        """A better plan for what is left, given what finished fragments really made; None to go on.
+
+        ``finished`` has every fragment that is finished or already started (with None-free actual counts only
+        for finished ones). Finished fragments keep their ids and are not in the new plan's ``fragments``; new
+        fragments get ids that were never used in this query.
+        """
