@@ -6,7 +6,7 @@ where it runs. Fragments are listed so that every input stands before its reader
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -83,10 +83,9 @@ class PhysicalPlan(Protocol):
     @property
     def fragments(self) -> tuple[Fragment, ...]: ...
 
-    def adapt(self, finished: Mapping[int, Actual]) -> PhysicalPlan | None:
-        """A better plan for what is left, given what finished fragments really made; None to go on.
+    def adapt(self, finished: Mapping[int, Actual], running: Set[int]) -> PhysicalPlan | None:
+        """A better plan for what has not been started, given what finished fragments made; None to go on.
 
-        ``finished`` has every fragment that is finished or already started (with None-free actual counts only
-        for finished ones). Finished fragments keep their ids and are not in the new plan's ``fragments``; new
-        fragments get ids that were never used in this query.
+        Finished and running fragments keep their ids and are not among the new plan's ``fragments`` (which may
+        read them); new fragments get ids that were never used in this query.
         """
