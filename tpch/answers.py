@@ -1,0 +1,56 @@
+"""The reference answers that ship with sord: one CSV file per query, computed by plain DuckDB.
+
+They were made by `sord tpch answers` on data of tpchgen-cli, which is the TPC's dbgen's: names, addresses and
+comments included, so the answers at scale factor 1 are those that the TPC publishes for validation.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from sord.tpch.baseline import Baseline
+from sord.tpch.compare import Answer
+from sord.tpch.spec import QUERIES, query_text
+
+_PARSERS: Final[dict[str, Callable[[str], Any]]] = {
+    "BIGINT": int,
+    "INTEGER": int,
+    "HUGEINT": int,
+    "DOUBLE": float,
+    "DATE": date.fromisoformat,
+    "VARCHAR": str,
+}
+
+
+def reference_answer(number: int, scale_factor: float) -> Answer | None:
+    """The answer of a query that ships with sord; None for a scale factor without reference answers."""
+    file = files(__package__) / "answers" / f"sf{scale_factor:g}" / f"q{number:02d}.csv"
+    if not file.is_file():
+        return None
+    columns, types, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines(), delimiter="|")
+    parsers = [Decimal if name.startswith("DECIMAL") else _PARSERS[name] for name in types]
+    return Answer(
+        tuple(columns),
+        tuple(types),
+        [
+            tuple(None if text == "" else parse(text) for parse, text in zip(parsers, row, strict=True))
+            for row in rows
+        ],
+    )
+
+
+def write_answers(data: Path, scale_factor: float, out: Path) -> None:
+    """Writes plain DuckDB's answers to all queries on `data`: names, DuckDB's types, then rows, `|` between values."""
+    out.mkdir(parents=True, exist_ok=True)
+    with Baseline(data) as duckdb:
+        for number in QUERIES:
+            answer = duckdb.run(query_text(number, scale_factor)).answer
+            with (out / f"q{number:02d}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, delimiter="|", lineterminator="\n")
+                writer.writerows([answer.columns, answer.types, *answer.rows])
