@@ -1,0 +1,143 @@
+"""Runs the 22 queries on a fleet and on plain DuckDB, alternating, and checks every answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+import sord
+from sord.tpch.answers import reference_answer
+from sord.tpch.baseline import Baseline, Measured
+from sord.tpch.compare import Answer, differences, reference_differences
+from sord.tpch.spec import ORDER_BY, PRECISION, query_text
+
+if TYPE_CHECKING:
+    from sord.tpch.fleet import Fleet
+
+
+@dataclass(slots=True)
+class QueryResult:
+    """One query: medians over its repetitions on both engines, and what was wrong with any answer.
+
+    `seconds` is None when the query failed on sord; `faults` then holds the error.
+    """
+
+    query: int
+    seconds: float | None = None
+    cpu_seconds: float = 0.0
+    duckdb_seconds: float = 0.0
+    duckdb_cpu_seconds: float = 0.0
+    fallback: str | None = None
+    fragments: int = 1
+    bytes_exchanged: int = 0
+    peak_memory_bytes: int | None = None
+    plan_seconds: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def correct(self) -> bool:
+        """Whether every repetition gave the right answer."""
+        return not self.faults
+
+    @property
+    def ratio(self) -> float | None:
+        """sord's seconds over DuckDB's: below 1 means faster than DuckDB."""
+        return None if self.seconds is None else self.seconds / self.duckdb_seconds
+
+
+def run_queries(
+    data: Path,
+    scale_factor: float,
+    fleet: Fleet,
+    queries: Sequence[int],
+    repeat: int,
+    *,
+    started: Callable[[int, int], None],
+    finished: Callable[[QueryResult], None],
+) -> list[QueryResult]:
+    """Runs each query `repeat` times on both engines; tells `started(query, repetition)` and `finished(result)`."""
+    results = []
+    warm_page_cache(data)
+    with Baseline(data, fleet.total_threads) as baseline, sord.connect(fleet.url, **fleet.options) as db:
+        db.register_dir(str(data))
+        for query in queries:
+            result = _run_query(db, baseline, query, scale_factor, repeat, started)
+            finished(result)
+            results.append(result)
+    return results
+
+
+def warm_page_cache(data: Path) -> None:
+    """Reads every file once, so that neither engine pays for the first touch; more than memory holds does no harm."""
+    for file in data.rglob("*.parquet"):
+        with file.open("rb", buffering=0) as stream:
+            while stream.read(1 << 24):
+                pass
+
+
+def _run_query(
+    db: sord.Connection,
+    baseline: Baseline,
+    query: int,
+    scale_factor: float,
+    repeat: int,
+    started: Callable[[int, int], None],
+) -> QueryResult:
+    text = query_text(query, scale_factor)
+    result = QueryResult(query)
+    ours: list[Measured] = []
+    theirs: list[Measured] = []
+    for repetition in range(repeat):
+        started(query, repetition)
+        # Who goes first alternates too: what the first run leaves in the processor's caches serves the second.
+        ours_first = (query + repetition) % 2 == 0
+        if not ours_first:
+            theirs.append(baseline.run(text))
+        try:
+            ours.append(_measure(db, text, result))
+        except (sord.Error, duckdb.Error) as error:
+            result.faults.append(f"{type(error).__name__}: {error}")
+        if ours_first:
+            theirs.append(baseline.run(text))
+        if result.faults:
+            break
+        result.faults = _faults(query, scale_factor, ours[-1].answer, theirs[-1].answer)
+    result.duckdb_seconds = median(measured.seconds for measured in theirs)
+    result.duckdb_cpu_seconds = median(measured.cpu_seconds for measured in theirs)
+    if ours:
+        result.seconds = median(measured.seconds for measured in ours)
+        result.cpu_seconds = median(measured.cpu_seconds for measured in ours)
+    return result
+
+
+def _measure(db: sord.Connection, text: str, result: QueryResult) -> Measured:
+    started, cpu_started = time.perf_counter(), time.process_time()
+    relation: Any = db.sql(text)
+    table = relation.arrow()
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    report = relation.report
+    if report is not None:
+        cpu_seconds = report.cpu_seconds
+        result.fallback = result.fallback or report.fallback
+        result.fragments = report.fragments
+        result.bytes_exchanged = report.bytes_exchanged
+        result.peak_memory_bytes = max(result.peak_memory_bytes or 0, report.peak_memory_bytes)
+        # The slowest of the repetitions would mostly show the machine's noise, the last one is as good as any.
+        result.plan_seconds = report.plan_seconds
+    return Measured(Answer.from_arrow(table, relation.types), seconds, cpu_seconds)
+
+
+def _faults(query: int, scale_factor: float, answer: Answer, duckdb_answer: Answer) -> list[str]:
+    faults = [f"DuckDB differs: {fault}" for fault in differences(answer, duckdb_answer, ORDER_BY[query])]
+    reference = reference_answer(query, scale_factor)
+    if reference is not None:
+        precision = PRECISION.get(query, {})
+        found = reference_differences(answer, reference, precision, ORDER_BY[query])
+        faults += [f"the reference answer differs: {fault}" for fault in found]
+    return faults
