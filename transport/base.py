@@ -37,15 +37,27 @@ class ExchangeId:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where a rank listens, and the epoch (how often this rank was started) it must prove."""
+    """Where a rank listens, and the epoch (how often this rank was started) it must prove.
+
+    Port 0: it listens nowhere (a client); others wait for it to dial.
+    """
 
     host: str
     port: int
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes exchanged with one rank since the start, everything counted."""
+
+    sent: int
+    received: int
+
+
 class Receiver(Protocol):
-    """Who takes what arrives. Called from the transport's receiving thread, in the order sent by each sender.
+    """Who takes what arrives. Called from the transport's receiving thread, in the order sent by each sender;
+    what a rank sends to itself comes from the sending thread.
 
     Implementations must not block for long and must not raise.
     """
@@ -92,6 +104,12 @@ class Transport(Protocol):
 
     def connect(self, peers: Iterable[int]) -> None:
         """Connect to ``peers`` now: for a rank that cannot be dialled itself and wants to receive."""
+
+    def forget(self, query: int) -> None:
+        """Drop all state of a query, which is over. Its late frames are dropped without a word."""
+
+    def traffic(self) -> Mapping[int, Traffic]:
+        """What went to and came from each rank so far."""
 
     def close(self) -> None:
         """Close every socket and join every thread. Idempotent."""
