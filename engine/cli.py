@@ -66,12 +66,18 @@ def _parser() -> argparse.ArgumentParser:
         usage="sord -c SQL [--fleet URL] [DIR]\n       sord VERB ...",
         description="Distributed SQL on Parquet: a fleet of DuckDBs that answers one query together.",
         epilog=f"verbs (sord VERB --help says more):\n{verbs}\n\n"
-        "example: sord -c \"select count(*) from lineitem\" --fleet local://4 data/tpch/sf1",
+        'example: sord -c "select count(*) from lineitem" --fleet local://4 data/tpch/sf1',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-c", dest="command", metavar="SQL", help="run these statements and print their results")
-    parser.add_argument("--fleet", metavar="URL", help="the fleet, as local://4?threads=1 (default: in this process)")
-    parser.add_argument("folder", nargs="?", metavar="DIR", help="each file or sub-folder of DIR becomes a table")
+    parser.add_argument(
+        "-c", dest="command", metavar="SQL", help="run these statements and print their results"
+    )
+    parser.add_argument(
+        "--fleet", metavar="URL", help="the fleet, as local://4?threads=1 (default: in this process)"
+    )
+    parser.add_argument(
+        "folder", nargs="?", metavar="DIR", help="each file or sub-folder of DIR becomes a table"
+    )
     parser.add_argument("--version", action="store_true", help="print the version")
     return parser
 

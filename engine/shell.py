@@ -25,8 +25,8 @@ A statement may take several lines and ends with a semicolon.
 \\?         this help
 \\q         leave (as Ctrl-D does); Ctrl-C cancels a statement"""
 
-# What can hide a semicolon, whole where it ends and otherwise its opening: strings, identifiers, comments, dollar
-# quotes. Block comments are found by their opening alone, because they nest.
+# What can hide a semicolon, whole where it ends and otherwise its opening: strings, identifiers, comments,
+# dollar quotes. Block comments are found by their opening alone, because they nest.
 _TOKEN: Final = re.compile(
     r"""
       (?P<semicolon> ; )
@@ -99,8 +99,12 @@ def main(arguments: Sequence[str], program: str = "sord shell") -> int:
         description="Reads SQL statements from the terminal or from stdin and shows their results.",
         epilog="example: sord shell --fleet local://4 data/tpch/sf1",
     )
-    parser.add_argument("--fleet", metavar="URL", help="the fleet, as local://4?threads=1 (default: in this process)")
-    parser.add_argument("folder", nargs="?", metavar="DIR", help="each file or sub-folder of DIR becomes a table")
+    parser.add_argument(
+        "--fleet", metavar="URL", help="the fleet, as local://4?threads=1 (default: in this process)"
+    )
+    parser.add_argument(
+        "folder", nargs="?", metavar="DIR", help="each file or sub-folder of DIR becomes a table"
+    )
     options = parser.parse_args(arguments)
     interactive = sys.stdin.isatty()
     try:

@@ -46,7 +46,7 @@ def reference_answer(number: int, scale_factor: float) -> Answer | None:
 
 
 def write_answers(data: Path, scale_factor: float, out: Path) -> None:
-    """Writes plain DuckDB's answers to all queries on `data`: names, DuckDB's types, then rows, `|` between values."""
+    """Writes plain DuckDB's answers on `data`, a file per query: names, DuckDB's types, then the rows."""
     out.mkdir(parents=True, exist_ok=True)
     with Baseline(data) as duckdb:
         for number in QUERIES:

@@ -28,7 +28,9 @@ def main(arguments: Sequence[str], program: str = "sord tpch") -> int:
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description="The TPC-H benchmark: data, queries, checked answers.")
+    parser = argparse.ArgumentParser(
+        prog=program, description="The TPC-H benchmark: data, queries, checked answers."
+    )
     verbs = parser.add_subparsers(required=True, metavar="gen|run|answers")
 
     gen = verbs.add_parser(
@@ -37,34 +39,49 @@ def _parser(program: str) -> argparse.ArgumentParser:
         description="Makes the eight tables as Parquet files.",
         epilog="example: sord tpch gen --sf 10 --out data/tpch/sf10",
     )
-    gen.add_argument("--sf", type=_positive, default=1.0, metavar="SF", help="scale factor (default 1: 350 MB)")
+    gen.add_argument(
+        "--sf", type=_positive, default=1.0, metavar="SF", help="scale factor (default 1: 350 MB)"
+    )
     gen.add_argument("--out", type=Path, metavar="DIR", help="the folder to make (default data/tpch/sf<SF>)")
-    gen.add_argument("--parts", type=_count, metavar="N", help="files per table (default: one, without a sub-folder)")
+    gen.add_argument(
+        "--parts", type=_count, metavar="N", help="files per table (default: one, without a sub-folder)"
+    )
     gen.set_defaults(run=_gen)
 
     run = verbs.add_parser(
         "run",
         help="run the queries and check their answers",
-        description="Runs the 22 queries on a fleet, in turn with plain DuckDB on as many threads, and checks every "
-        "answer. Ends with status 1 if an answer is wrong or a single node had to stand in for the fleet.",
+        description="Runs the 22 queries on a fleet, in turn with plain DuckDB on as many threads, and "
+        "checks every answer. Ends with status 1 if one is wrong or a single node had to stand in for the fleet.",
         epilog="example: sord tpch run --sf 1 --fleet local://4 --query 5,9 --repeat 3",
     )
     run.add_argument("--sf", type=_positive, default=1.0, metavar="SF", help="scale factor (default 1)")
     run.add_argument(
-        "--fleet", default=EMBEDDED, metavar="URL", help="the fleet, as local://4?threads=1 (default: in this process)"
+        "--fleet",
+        default=EMBEDDED,
+        metavar="URL",
+        help="the fleet, as local://4?threads=1 (default: in this process)",
     )
-    run.add_argument("--data", type=Path, metavar="DIR", help="the data (default data/tpch/sf<SF>, made when missing)")
-    run.add_argument("--query", type=_queries, default=list(QUERIES), metavar="N,N", help="only these queries")
-    run.add_argument("--repeat", type=_count, default=1, metavar="N", help="runs of each query; medians are shown")
-    run.add_argument("--total-threads", type=_count, metavar="N", help="threads of the whole fleet, and of DuckDB")
+    run.add_argument(
+        "--data", type=Path, metavar="DIR", help="the data (default data/tpch/sf<SF>, made when missing)"
+    )
+    run.add_argument(
+        "--query", type=_queries, default=list(QUERIES), metavar="N,N", help="only these queries"
+    )
+    run.add_argument(
+        "--repeat", type=_count, default=1, metavar="N", help="runs of each query; medians are shown"
+    )
+    run.add_argument(
+        "--total-threads", type=_count, metavar="N", help="threads of the whole fleet, and of DuckDB"
+    )
     run.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     run.set_defaults(run=_run)
 
     answers = verbs.add_parser(
         "answers",
         help="compute reference answers",
-        description="Writes plain DuckDB's answers to the 22 queries, one CSV file each: the reference answers "
-        "that ship with sord were made so.",
+        description="Writes plain DuckDB's answers to the 22 queries, one CSV file each, as the reference "
+        "answers that ship with sord were made.",
         epilog="example: sord tpch answers --sf 1 --data data/tpch/sf1 --out tpch/answers/sf1",
     )
     answers.add_argument("--sf", type=_positive, required=True, metavar="SF", help="scale factor of the data")

@@ -112,9 +112,11 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _any_total_order(row: Row) -> tuple[Any, ...]:
-    """A sort key that pairs up the rows of equal multisets: floats last, as they may differ in their last digits."""
+    """A sort key that pairs up the rows of equal multisets: floats last, their last digits may differ."""
     exact = [repr(value) for value in row if not isinstance(value, float)]
-    floats = [(math.isnan(value), 0.0 if math.isnan(value) else value) for value in row if isinstance(value, float)]
+    floats = [
+        (math.isnan(value), 0.0 if math.isnan(value) else value) for value in row if isinstance(value, float)
+    ]
     return (exact, floats)
 
 

@@ -35,7 +35,9 @@ class Fleet:
         url = urlsplit(name)
         if url.scheme != "local":
             if total_threads is None:
-                raise ValueError(f"--total-threads must say how many threads {name} has, so that DuckDB gets as many")
+                raise ValueError(
+                    f"--total-threads must say how many threads {name} has, so that DuckDB gets as many"
+                )
             return cls(name, name, total_threads)
         if not (url.netloc.isdigit() and int(url.netloc) > 0):
             raise ValueError(f"{name}: a local fleet is local://WORKERS, such as local://4?threads=1")

@@ -1,4 +1,9 @@
-"""TPC-H data as Parquet, made by tpchgen-cli (a Rust port of the TPC's dbgen whose data is the same)."""
+"""TPC-H data as Parquet, made by tpchgen-cli (a Rust port of the TPC's dbgen whose data is the same).
+
+Its defaults stay: Snappy and row groups of about 7 MiB (114,000 rows of lineitem). Groups of 123,000 and
+241,000 rows made no difference to DuckDB at SF1 that could be told from noise, and smaller ones split more
+evenly.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +31,11 @@ class GenerationError(Exception):
 def generate(out: Path, scale_factor: float, parts: int | None = None, *, log: Callable[[str], None]) -> bool:
     """Puts the eight tables at `scale_factor` into the folder `out`; says whether there was anything to do.
 
-    The folder appears complete or not at all: the tables are written beside it and renamed at the end. One that
-    already holds this scale factor is kept, unless it holds another number of files per table than `parts`.
-    Tables are single files (`lineitem.parquet`), or with `parts` folders (`lineitem/lineitem.1.parquet`, ...).
+    The folder appears complete or not at all: the tables are written beside it and renamed at the end. Data
+    of the same scale factor (and, where given, as many `parts`) is kept. Tables are single files
+    (`lineitem.parquet`), or with `parts` folders (`lineitem/lineitem.1.parquet`, ...).
 
-    Raises GenerationError when tpchgen-cli is missing or fails, the disk is full, or `out` holds anything else.
+    Raises GenerationError when tpchgen-cli is missing or fails, the disk is full, or `out` is taken.
     """
     if not scale_factor > 0:
         raise GenerationError(f"the scale factor must be greater than 0, not {scale_factor:g}")
@@ -46,7 +51,13 @@ def generate(out: Path, scale_factor: float, parts: int | None = None, *, log: C
         unfinished = Path(mkdtemp(prefix=f".{out.name}.", suffix=".unfinished", dir=out.parent))
         cleanup.callback(shutil.rmtree, unfinished, ignore_errors=True)
         unfinished.chmod(0o755)
-        command = [program, "parquet", f"--scale-factor={scale_factor:g}", f"--output-dir={unfinished}", "--quiet"]
+        command = [
+            program,
+            "parquet",
+            f"--scale-factor={scale_factor:g}",
+            f"--output-dir={unfinished}",
+            "--quiet",
+        ]
         if parts is not None:
             command.append(f"--parts={parts}")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -105,7 +116,8 @@ def _expect_room(folder: Path, scale_factor: float) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise GenerationError(
-            f"scale factor {scale_factor:g} takes about {needed / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB free"
+            f"scale factor {scale_factor:g} takes about {needed / 1e9:.1f} GB, "
+            f"but {folder} has {free / 1e9:.1f} GB free"
         )
 
 

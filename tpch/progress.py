@@ -40,7 +40,8 @@ def live_progress(queries: int, repeat: int) -> Iterator[Progress]:
         yield _Silent()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # Results go to stdout while the bar is up. Redirected, they would go to the bar's console, which is stderr.
+    # Results are printed while the bar is up: on a terminal rich must move the bar out of their way.
+    # Elsewhere it must not touch them, for it would send them to its own console, which is stderr.
     with Bar(
         *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
     ) as bar:

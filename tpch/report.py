@@ -14,13 +14,15 @@ HEADER: Final = "query     sord   DuckDB   ratio  exchanged  fragments  peak mem
 def query_line(result: QueryResult) -> str:
     """One line of the table under HEADER; times in seconds."""
     if result.seconds is None or result.ratio is None:
-        return f"{result.query:>5}        -  {result.duckdb_seconds:7.3f}       -          -          -            -  failed"
+        nothing = f"{'-':>9}  {'-':>9}  {'-':>11}"
+        return f"{result.query:>5}  {'-':>7}  {result.duckdb_seconds:7.3f}  {'-':>6}  {nothing}  failed"
     answer = "right" if result.correct else "WRONG"
     if result.fallback:
         answer += ", by one node"
     return (
         f"{result.query:>5}  {result.seconds:7.3f}  {result.duckdb_seconds:7.3f}  {result.ratio:6.2f}"
-        f"  {_bytes(result.bytes_exchanged):>9}  {result.fragments:>9}  {_bytes(result.peak_memory_bytes):>11}  {answer}"
+        f"  {_bytes(result.bytes_exchanged):>9}  {result.fragments:>9}"
+        f"  {_bytes(result.peak_memory_bytes):>11}  {answer}"
     )
 
 
@@ -40,7 +42,7 @@ def total_lines(results: Sequence[QueryResult]) -> list[str]:
 
 
 def as_json(scale_factor: float, fleet: str, results: Sequence[QueryResult]) -> dict[str, Any]:
-    """The object that `--json` prints. A query that failed has null for `seconds` and `ratio`, and no part in totals."""
+    """The object that `--json` prints; a failed query has no `seconds`, no `ratio`, no part in totals."""
     return {
         "sf": int(scale_factor) if scale_factor == int(scale_factor) else scale_factor,
         "fleet": fleet,

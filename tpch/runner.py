@@ -61,7 +61,7 @@ def run_queries(
     started: Callable[[int, int], None],
     finished: Callable[[QueryResult], None],
 ) -> list[QueryResult]:
-    """Runs each query `repeat` times on both engines; tells `started(query, repetition)` and `finished(result)`."""
+    """Runs each query `repeat` times on both engines, telling `started` and `finished` how far it is."""
     results = []
     warm_page_cache(data)
     with Baseline(data, fleet.total_threads) as baseline, sord.connect(fleet.url, **fleet.options) as db:
@@ -74,7 +74,7 @@ def run_queries(
 
 
 def warm_page_cache(data: Path) -> None:
-    """Reads every file once, so that neither engine pays for the first touch; more than memory holds does no harm."""
+    """Reads every file once, so that neither engine pays for the first touch."""
     for file in data.rglob("*.parquet"):
         with file.open("rb", buffering=0) as stream:
             while stream.read(1 << 24):
@@ -95,7 +95,7 @@ def _run_query(
     theirs: list[Measured] = []
     for repetition in range(repeat):
         started(query, repetition)
-        # Who goes first alternates too: what the first run leaves in the processor's caches serves the second.
+        # Who goes first alternates too: what the first leaves in the processor's caches serves the second.
         ours_first = (query + repetition) % 2 == 0
         if not ours_first:
             theirs.append(baseline.run(text))
@@ -128,7 +128,6 @@ def _measure(db: sord.Connection, text: str, result: QueryResult) -> Measured:
         result.fragments = report.fragments
         result.bytes_exchanged = report.bytes_exchanged
         result.peak_memory_bytes = max(result.peak_memory_bytes or 0, report.peak_memory_bytes)
-        # The slowest of the repetitions would mostly show the machine's noise, the last one is as good as any.
         result.plan_seconds = report.plan_seconds
     return Measured(Answer.from_arrow(table, relation.types), seconds, cpu_seconds)
 

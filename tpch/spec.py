@@ -1,4 +1,4 @@
-"""What the TPC-H specification fixes: tables, query texts, the order of their rows, the precision of their columns."""
+"""What the TPC-H specification fixes: tables, query texts, the order and the precision of the answers."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ _FRACTION_AT_SCALE_FACTOR_1: Final = "0.0001000000"
 def query_text(number: int, scale_factor: float = 1) -> str:
     """The SQL text of query `number` (1 to 22) with the validation parameters, without a semicolon.
 
-    Query 11 compares with a fraction of 0.0001 / SF of the total (clause 2.4.11.3), so its text depends on the
-    scale factor. Below 1, where the specification has no scale factor, the fraction stays 0.0001: a larger one
-    would leave hardly a row.
+    Query 11 compares with a fraction of 0.0001 / SF of the total (clause 2.4.11.3), so its text depends on
+    the scale factor. Below 1, where the specification has none, the fraction stays 0.0001: a larger one would
+    leave hardly a row.
     """
     text = (files(__package__) / "queries" / f"q{number:02d}.sql").read_text(encoding="utf-8")
     if number == 11 and scale_factor > 1:
