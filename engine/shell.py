@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+import duckdb
+
 import sord
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def run_command(sql: str, fleet: str | None, folder: str | None, parser: argpars
         with _connect(fleet, folder, parser) as db:
             for statement in [*statements, rest] if rest else statements:
                 _run(db, statement)
-    except sord.Error as error:
+    except (sord.Error, duckdb.Error) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -110,7 +112,7 @@ def main(arguments: Sequence[str], program: str = "sord shell") -> int:
     try:
         with _connect(options.fleet, options.folder, parser) as db:
             all_done = _Shell(db, _terminal() if interactive else _Pipe()).loop()
-    except sord.Error as error:
+    except (sord.Error, duckdb.Error) as error:
         print(error, file=sys.stderr)
         return 1
     return 0 if all_done or interactive else 1
@@ -249,7 +251,7 @@ class _Shell:
             if not self._source.interactive:
                 raise
             self._fail("cancelled")
-        except sord.Error as error:
+        except (sord.Error, duckdb.Error) as error:
             self._fail(str(error))
 
     def _command(self, line: str) -> bool:

@@ -52,7 +52,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "run",
         help="run the queries and check their answers",
         description="Runs the 22 queries on a fleet, in turn with plain DuckDB on as many threads, and "
-        "checks every answer. Ends with status 1 if one is wrong or a single node had to stand in for the fleet.",
+        "checks every answer. Ends with status 1 if one is wrong or one node had to stand in for the fleet.",
         epilog="example: sord tpch run --sf 1 --fleet local://4 --query 5,9 --repeat 3",
     )
     run.add_argument("--sf", type=_positive, default=1.0, metavar="SF", help="scale factor (default 1)")
