@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
+
 from sord.transport.base import ExchangeId, TransportError
 
 VERSION = 1

@@ -29,7 +29,7 @@ class Sequences:
             if header.sequence != expected:
                 after = "but it had finished" if expected == _FINISHED else f"expected was {expected}"
                 raise ProtocolError(
-                    f"query {query} exchange {exchange}: got frame {header.sequence}, but {after}"
+                    f"query {query} exchange {exchange}: frame {header.sequence} came, {after}"
                 )
             following = _FINISHED if header.kind is Kind.FINISH else expected + 1
             self._expected[query][exchange, header.sender] = following

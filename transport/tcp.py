@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
+
 from sord.transport.base import ExchangeId, Peer, Receiver, Traffic, TransportError
 from sord.transport.connections import Connections
 from sord.transport.frames import (
