@@ -1,0 +1,177 @@
+"""Tables from Parquet footers: files, row groups, and what can be known of columns without reading them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+
+import duckdb
+
+from sord.planner.catalog import Clustering, ColumnStatistics, File, Table
+
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+_WIDTHS = {"BOOLEAN": 1.0, "TINYINT": 1.0, "SMALLINT": 2.0, "INTEGER": 4.0, "DATE": 4.0, "FLOAT": 4.0}
+_PHYSICAL = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8, "INT96": 12}
+"""Bytes of a value in a dictionary, by Parquet's physical type."""
+_ROW_GROUPS_LIMIT = 4096
+"""Clusterings of tables with more row groups are merged down to about this many."""
+_OVERLAP = 0.05
+"""The share of row groups that may reach into the next one's range in a clustered table."""
+
+
+def identity(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+    """What changes when one of the files does: path, modification time (ns), size (bytes)."""
+    return tuple((path, (status := os.stat(path)).st_mtime_ns, status.st_size) for path in paths)
+
+
+def read_table(
+    cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str], options: str
+) -> Table:
+    """Build a :class:`Table` from the footers of ``paths``. Raises DuckDB's errors for what isn't Parquet."""
+    listed = "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+    described = cursor.execute(f"DESCRIBE SELECT * FROM read_parquet({listed}{options})").fetchall()
+    columns = tuple((row[0], row[1]) for row in described)
+    types = dict(columns)
+    groups = cursor.execute(
+        "SELECT file_name, row_group_id, any_value(row_group_num_rows), any_value(row_group_compressed_bytes), "
+        f"any_value(row_group_bytes) FROM parquet_metadata({listed}) GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
+    rows_of: dict[str, list[int]] = {path: [] for path in paths}
+    for file_name, _, rows, _, _ in groups:
+        rows_of.setdefault(file_name, []).append(rows)
+    total = float(sum(sum(rows) for rows in rows_of.values()))
+    chunks = cursor.execute(
+        "SELECT path_in_schema, any_value(type), "
+        "min(coalesce(try_cast(stats_min_value AS DOUBLE), epoch(try_cast(stats_min_value AS TIMESTAMP)) / 86400)), "
+        "max(coalesce(try_cast(stats_max_value AS DOUBLE), epoch(try_cast(stats_max_value AS TIMESTAMP)) / 86400)), "
+        "CASE WHEN count(stats_null_count) = count(*) THEN sum(stats_null_count) END, sum(num_values), "
+        "sum(total_uncompressed_size), "
+        "sum(greatest(coalesce(data_page_offset - dictionary_page_offset, 0), 0)), avg(row_group_num_rows) "
+        f"FROM parquet_metadata({listed}) GROUP BY 1"
+    ).fetchall()
+    clusterings, ranges = _clusterings(cursor, listed, types)
+    clustered = {clustering.column for clustering in clusterings}
+    statistics = {
+        row[0]: _column(types[row[0]], *row[1:4], *map(_whole, row[4:8]), row[8], row[0] in clustered)
+        for row in chunks
+        if row[0] in types
+    }
+    files = tuple(
+        File(path, sum(rows), os.path.getsize(path), tuple(rows), ranges.get(path, {}))
+        for path, rows in rows_of.items()
+    )
+    return Table(name, columns, total, statistics, files, clusterings, options)
+
+
+def _whole(number: object) -> int | None:
+    """DuckDB sums integers to HUGEINT and Decimal."""
+    return None if number is None else int(number)  # type: ignore[call-overload, no-any-return]
+
+
+def _column(
+    type_: str,
+    physical: str,
+    minimum: float | None,
+    maximum: float | None,
+    nulls: int | None,
+    values: int,
+    size: int,
+    dictionary: int,
+    rows_per_group: float,
+    clustered: bool,
+) -> ColumnStatistics:
+    values, rows_per_group = max(values, 1), max(rows_per_group, 1.0)
+    groups = max(values / rows_per_group, 1.0)
+    in_group = _distinct_in_group(_PHYSICAL.get(physical), size / groups, dictionary / groups, rows_per_group)
+    distinct = None
+    if in_group is not None:
+        distinct = in_group * groups if clustered else _distinct_in_all(in_group, rows_per_group, values)
+    if (type_ in _INTEGERS or type_ == "DATE") and minimum is not None and maximum is not None:
+        span = min(maximum - minimum + 1, values)
+        distinct = span if distinct is None else min(distinct, span)
+    if type_ in ("VARCHAR", "BLOB"):
+        few = in_group is not None and in_group < rows_per_group / 8
+        width = 4.0 + (dictionary / groups / max(in_group or 1.0, 1.0) if few else size / values)
+        width = min(max(width, 5.0), size / values + 64.0)
+        minimum = maximum = None
+    elif type_.startswith("DECIMAL"):
+        width = 16.0
+    else:
+        width = _WIDTHS.get(type_, 8.0)
+    return ColumnStatistics(distinct, minimum, maximum, None if nulls is None else nulls / values, width)
+
+
+def _distinct_in_group(width: int | None, size: float, dictionary: float, rows: float) -> float | None:
+    """Distinct values of an average row group, from the size of its column chunk before compression.
+
+    A chunk is a dictionary of ``d`` values and one index of ``log2 d`` bits per row: with the width of a value
+    known that is one equation for ``d``. Strings have no fixed width, so there the size of the dictionary
+    (compressed: footers don't say more) tells only few from many. None if there is no dictionary.
+    """
+    if dictionary <= 0:
+        return None
+    if width is not None:
+        low, high = 1.0, rows
+        for _ in range(30):
+            middle = (low + high) / 2
+            if middle * width + rows * math.ceil(math.log2(max(middle, 2.0))) / 8 < size:
+                low = middle
+            else:
+                high = middle
+        return high
+    bits = (size - dictionary) * 8 / rows
+    if dictionary > size * 0.2 or bits > 15:
+        return rows
+    return min(max(1.0, 0.75 * 2.0**bits), rows)
+
+
+def _distinct_in_all(in_group: float, rows: float, values: float) -> float:
+    """Distinct values of the column, if row groups are samples of ``rows`` out of ``values`` (Cardenas)."""
+    if in_group >= rows * 0.98:
+        return values
+    low, high = in_group, values
+    for _ in range(40):
+        middle = (low + high) / 2
+        if middle * -math.expm1(-rows / middle) < in_group:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _clusterings(
+    cursor: duckdb.DuckDBPyConnection, listed: str, types: dict[str, str]
+) -> tuple[tuple[Clustering, ...], dict[str, dict[str, tuple[int, int]]]]:
+    integers = [name for name, type_ in types.items() if type_ in _INTEGERS]
+    if not integers:
+        return (), {}
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in integers)
+    rows = cursor.execute(
+        "SELECT path_in_schema, file_name, try_cast(stats_min_value AS BIGINT), "
+        "try_cast(stats_max_value AS BIGINT), row_group_num_rows "
+        f"FROM parquet_metadata({listed}) WHERE path_in_schema IN ({names}) AND row_group_num_rows > 0"
+    ).fetchall()
+    found: list[Clustering] = []
+    ranges: dict[str, dict[str, tuple[int, int]]] = {}
+    for name in integers:
+        mine = [row[1:] for row in rows if row[0] == name]
+        if not mine or any(low is None or high is None for _, low, high, _ in mine):
+            continue
+        groups = sorted((low, high, count) for _, low, high, count in mine)
+        reaching = sum(1 for a, b in zip(groups, groups[1:], strict=False) if a[1] > b[0])
+        values = groups[-1][1] - groups[0][0] + 1
+        if reaching > _OVERLAP * len(groups) or values < 1000:
+            continue
+        found.append(Clustering(name, _merged(groups)))
+        for path, low, high, _ in mine:
+            known = ranges.setdefault(path, {}).get(name, (low, high))
+            ranges[path][name] = (min(low, known[0]), max(high, known[1]))
+    return tuple(found), ranges
+
+
+def _merged(groups: list[tuple[int, int, int]]) -> tuple[tuple[int, int, int], ...]:
+    step = -(-len(groups) // _ROW_GROUPS_LIMIT)
+    parts = [groups[start : start + step] for start in range(0, len(groups), step)]
+    return tuple((part[0][0], max(g[1] for g in part), sum(g[2] for g in part)) for part in parts)
+

@@ -1,0 +1,492 @@
+"""``bind``: a qualified sqlglot tree to a logical plan over unique column ids.
+
+Subqueries in expressions become Apply nodes; what is not on the whitelist raises Unsupported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from sord.planner.catalog import Table, Unsupported
+from sord.planner.context import Context
+from sord.planner.expressions import column, column_id, conjuncts, references, replace
+from sord.planner.functions import check_expression, is_aggregate
+from sord.planner.logical import (
+    Aggregate,
+    Apply,
+    Filter,
+    Join,
+    Output,
+    Plan,
+    Project,
+    Scan,
+    SetOperation,
+    SharedRef,
+    Sort,
+    Values,
+    Window,
+    With,
+)
+from sord.planner.parse import Statement
+from sord.planner.render import render
+
+
+def bind(statement: Statement, context: Context) -> tuple[Plan, tuple[str, ...]]:
+    """The logical plan and the ids of the result's columns (an id may stand there twice)."""
+    binder = _Binder(context, statement.tables, _count_references(statement.tree))
+    query = binder.query(statement.tree, _Scope(None))
+    plan = query.plan
+    if binder.definitions:
+        plan = With(tuple(binder.definitions), tuple(binder.definitions.values()), plan)
+    return plan, tuple(id_ for _, id_ in query.outputs)
+
+
+@dataclass(slots=True)
+class _Query:
+    plan: Plan
+    outputs: list[tuple[str, str]]
+    """(name, id) in order."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    parent: _Scope | None
+    columns: dict[tuple[str, str], str] = field(default_factory=dict)
+    ctes: dict[str, tuple[exp.CTE, _Scope]] = field(default_factory=dict)
+
+    def column(self, node: exp.Column) -> str:
+        scope: _Scope | None = self
+        while scope is not None:
+            found = scope.columns.get((node.table.lower(), node.name.lower()))
+            if found is not None:
+                return found
+            scope = scope.parent
+        raise Unsupported(f"the column {node.sql('duckdb')} could not be resolved")
+
+    def cte(self, name: str) -> tuple[exp.CTE, _Scope] | None:
+        scope: _Scope | None = self
+        while scope is not None:
+            if name in scope.ctes:
+                return scope.ctes[name]
+            scope = scope.parent
+        return None
+
+
+@dataclass(slots=True)
+class _Select:
+    """One SELECT in the making: the plan grows, and aggregates and windows are collected from its expressions."""
+
+    scope: _Scope
+    plan: Plan
+    calls: list[Output] = field(default_factory=list)
+    windows: list[tuple[str, exp.Window]] = field(default_factory=list)
+    applies: list[tuple[str, Plan, str, exp.Expression | None]] = field(default_factory=list)
+
+
+class _Binder:
+    def __init__(self, context: Context, tables: dict[str, Table], uses: dict[str, int]) -> None:
+        self.context = context
+        self.tables = tables
+        self.uses = uses
+        self.definitions: dict[str, Plan] = {}
+        self.shared: dict[int, tuple[str, _Query]] = {}
+
+    def query(self, tree: exp.Expression, parent: _Scope) -> _Query:
+        scope = _Scope(parent)
+        with_ = tree.args.get("with_")
+        if with_ is not None:
+            if with_.args.get("recursive"):
+                raise Unsupported("WITH RECURSIVE")
+            for cte in with_.expressions:
+                inner = scope
+                scope = _Scope(inner)
+                scope.ctes[cte.alias.lower()] = (cte, inner)
+        if isinstance(tree, exp.Subquery):
+            if tree.args.get("joins"):
+                raise Unsupported("a parenthesised join")
+            query = self.query(tree.this, scope)
+            return self._ordered(query, tree, scope)
+        if isinstance(tree, exp.Select):
+            return self._select(tree, scope)
+        if isinstance(tree, exp.SetOperation):
+            return self._ordered(self._set_operation(tree, scope), tree, scope)
+        raise Unsupported(f"{tree.key.upper()} as a query")
+
+    # FROM
+
+    def _source(self, node: exp.Expression, scope: _Scope) -> Plan:
+        if isinstance(node, exp.Table):
+            if node.args.get("joins"):
+                raise Unsupported("a parenthesised join")
+            alias = node.alias_or_name.lower()
+            found = None if node.args.get("db") else scope.cte(node.name.lower())
+            if found is not None:
+                return self._common_table(alias, *found, scope)
+            table = self.tables.get(node.name)
+            if table is None:
+                raise Unsupported(f"{node.sql('duckdb')} in FROM")
+            outputs = tuple((self.context.fresh(name, type_), name) for name, type_ in table.columns)
+            for id_, name in outputs:
+                scope.columns[alias, name.lower()] = id_
+            return Scan(table, outputs)
+        if isinstance(node, exp.Subquery):
+            query = self.query(node.this, _without_columns(scope))
+            if node.args.get("joins") or node.args.get("pivots") or node.args.get("sample"):
+                raise Unsupported("a parenthesised join, PIVOT or TABLESAMPLE")
+            alias_node = node.args.get("alias")
+            renames = [part.name for part in alias_node.columns] if alias_node else []
+            self._expose(scope, node.alias.lower(), query, renames)
+            return query.plan
+        raise Unsupported(f"{node.key.upper()} in FROM")
+
+    def _common_table(self, alias: str, cte: exp.CTE, cte_scope: _Scope, scope: _Scope) -> Plan:
+        renames = [part.name for part in cte.args["alias"].columns]
+        key = id(cte)
+        if self.uses.get(cte.alias.lower(), 0) < 2 or not _is_costly(cte.this):
+            query = self.query(cte.this, cte_scope)
+            self._expose(scope, alias, query, renames)
+            return query.plan
+        if key not in self.shared:
+            query = self.query(cte.this, cte_scope)
+            name = self.context.fresh(cte.alias)
+            self.shared[key] = (name, query)
+            self.definitions[name] = query.plan
+        name, query = self.shared[key]
+        fresh = {id_: self.context.fresh(id_, self.context.types.get(id_)) for _, id_ in query.outputs}
+        outputs = [(output, fresh[id_]) for output, id_ in query.outputs]
+        self._expose(scope, alias, _Query(query.plan, outputs), renames)
+        return SharedRef(name, tuple((new, old) for old, new in fresh.items()))
+
+    def _expose(self, scope: _Scope, alias: str, query: _Query, renames: list[str]) -> None:
+        for position, (name, id_) in enumerate(query.outputs):
+            visible = renames[position] if position < len(renames) else name
+            scope.columns.setdefault((alias, visible.lower()), id_)
+
+    def _from(self, tree: exp.Select, scope: _Scope) -> Plan:
+        from_ = tree.args.get("from_")
+        if from_ is None:
+            return Values((), (), ((),))
+        plan = self._source(from_.this, scope)
+        for join in tree.args.get("joins") or []:
+            plan = self._join(plan, join, scope)
+        if tree.args.get("laterals"):
+            raise Unsupported("LATERAL")
+        return plan
+
+    def _join(self, left: Plan, join: exp.Join, scope: _Scope) -> Plan:
+        if join.args.get("method") or join.args.get("using"):
+            raise Unsupported(f"{join.args.get('method') or 'USING'} join")
+        side, kind = (join.side or "").upper(), (join.kind or "").upper()
+        right = self._source(join.this, scope)
+        on = join.args.get("on")
+        select = _Select(scope, left)
+        condition = tuple(conjuncts(self._expression(on, select))) if on is not None else ()
+        if select.applies:
+            raise Unsupported("a subquery in a join condition")
+        if kind in ("SEMI", "ANTI"):
+            return Join(kind.lower(), left, right, residual=condition)
+        if kind not in ("", "INNER", "OUTER", "CROSS") or side not in ("", "LEFT", "RIGHT", "FULL"):
+            raise Unsupported(f"{side} {kind} JOIN")
+        return Join(side.lower() or "inner", left, right, residual=condition)
+
+    # SELECT
+
+    def _select(self, tree: exp.Select, scope: _Scope) -> _Query:
+        for part in ("qualify", "cluster", "distribute", "sort", "sample", "match", "into", "windows", "pivots"):
+            if tree.args.get(part):
+                raise Unsupported(part.upper())
+        select = _Select(scope, self._from(tree, scope))
+        where = tree.args.get("where")
+        if where is not None:
+            predicates = conjuncts(self._expression(where.this, select))
+            self._attach(select)
+            select.plan = Filter(select.plan, tuple(predicates))
+        items = [(item.alias_or_name, self._expression(item.unalias(), select)) for item in tree.expressions]
+        having = tree.args.get("having")
+        kept = self._expression(having.this, select) if having is not None else None
+        names = {name.lower(): index for index, (name, _) in reversed(list(enumerate(items)))}
+        order = [self._order_item(item, names, select) for item in _order(tree)]
+        group = tree.args.get("group")
+        if group is not None or select.calls or having is not None:
+            rewrite = self._aggregate(group, select)
+            items = [(name, rewrite(expression)) for name, expression in items]
+            kept = rewrite(kept) if kept is not None else None
+            order = [(item, position, rewrite(e) if e is not None else None) for item, position, e in order]
+            select.windows = [(id_, rewrite(call)) for id_, call in select.windows]  # type: ignore[misc]
+        self._attach(select)
+        if kept is not None:
+            select.plan = Filter(select.plan, tuple(conjuncts(kept)))
+        for id_, call in select.windows:
+            partition = tuple(call.args.get("partition_by") or ())
+            select.plan = Window(select.plan, partition, ((id_, call),))
+        return self._finish(tree, select, items, order)
+
+    def _finish(
+        self,
+        tree: exp.Select,
+        select: _Select,
+        items: list[tuple[str, exp.Expression]],
+        order: list[tuple[exp.Ordered, int | None, exp.Expression | None]],
+    ) -> _Query:
+        outputs: list[Output] = []
+        for name, expression in items:
+            outputs.append((self._output_id(name, expression, outputs), expression))
+        ids = [id_ for id_, _ in outputs]
+        hidden: list[Output] = []
+        sort: list[exp.Expression] = []
+        for item, position, expression in order:
+            if position is None:
+                assert expression is not None
+                match = next((id_ for id_, e in outputs + hidden if e == expression), None)
+                if match is None:
+                    match = self.context.fresh("order_key")
+                    hidden.append((match, expression))
+            else:
+                match = ids[position]
+            sort.append(_ordered(item, match))
+        distinct = tree.args.get("distinct")
+        if distinct is not None:
+            if distinct.args.get("on") or hidden:
+                raise Unsupported("DISTINCT ON")
+            select.plan = Project(select.plan, _unique(outputs))
+            select.plan = Aggregate(
+                select.plan, tuple((id_, column(id_)) for id_, _ in _unique(outputs)), ()
+            )
+        else:
+            select.plan = Project(select.plan, _unique(outputs + hidden))
+        limit, offset = _limit(tree)
+        if sort or limit is not None or offset:
+            select.plan = Sort(select.plan, tuple(sort), limit, offset)
+        if hidden:
+            select.plan = Project(select.plan, tuple((id_, column(id_)) for id_, _ in _unique(outputs)))
+        return _Query(select.plan, [(name, id_) for (name, _), id_ in zip(items, ids, strict=True)])
+
+    def _output_id(self, name: str, expression: exp.Expression, outputs: list[Output]) -> str:
+        known = column_id(expression)
+        if known is not None:
+            return known
+        same = next((id_ for id_, other in outputs if other == expression), None)
+        return same or self.context.fresh(name, self.context.infer(expression))
+
+    def _order_item(
+        self, item: exp.Ordered, names: dict[str, int], select: _Select
+    ) -> tuple[exp.Ordered, int | None, exp.Expression | None]:
+        by = item.this
+        if isinstance(by, exp.Column) and not by.table:
+            position = names.get(by.name.lower())
+            if position is None:
+                raise Unsupported(f"ORDER BY {by.name}")
+            return item, position, None
+        if isinstance(by, exp.Literal) and not by.is_string:
+            return item, int(by.this) - 1, None
+        return item, None, self._expression(by, select)
+
+    def _ordered(self, query: _Query, tree: exp.Expression, scope: _Scope) -> _Query:
+        """ORDER BY, LIMIT and OFFSET of a set operation or a parenthesised query: over its output names."""
+        names = {name.lower(): id_ for name, id_ in reversed(query.outputs)}
+        sort: list[exp.Expression] = []
+        for item in _order(tree):
+            by = item.this
+            if isinstance(by, exp.Literal) and not by.is_string:
+                sort.append(_ordered(item, query.outputs[int(by.this) - 1][1]))
+            elif isinstance(by, exp.Column) and by.name.lower() in names:
+                sort.append(_ordered(item, names[by.name.lower()]))
+            else:
+                raise Unsupported("ORDER BY an expression over a set operation")
+        limit, offset = _limit(tree)
+        if sort or limit is not None or offset:
+            query.plan = Sort(query.plan, tuple(sort), limit, offset)
+        return query
+
+    def _aggregate(self, group: exp.Group | None, select: _Select) -> _Rewrite:
+        keys: list[Output] = []
+        if group is not None:
+            if any(group.args.get(part) for part in ("grouping_sets", "cube", "rollup", "totals", "all")):
+                raise Unsupported("GROUPING SETS, ROLLUP, CUBE or GROUP BY ALL")
+            before = len(select.calls)
+            for node in group.expressions:
+                expression = self._expression(node, select)
+                known = column_id(expression)
+                keys.append((known or self.context.fresh("key", self.context.infer(expression)), expression))
+            if len(select.calls) != before or select.applies and any(
+                references(e) & {a[2] for a in select.applies} for _, e in keys
+            ):
+                raise Unsupported("an aggregate or a subquery in GROUP BY")
+        select.plan = Aggregate(select.plan, _unique(keys), tuple(select.calls))
+        return _Rewrite(keys, {id_ for id_, _ in select.calls}, {apply[2] for apply in select.applies}, select)
+
+    def _attach(self, select: _Select) -> None:
+        for kind, subquery, output, operand in select.applies:
+            select.plan = Apply(kind, select.plan, subquery, output, operand)
+        select.applies.clear()
+
+    # Expressions
+
+    def _expression(self, node: exp.Expression, select: _Select) -> exp.Expression:
+        """The expression over column ids; its aggregates, windows and subqueries are collected in ``select``."""
+
+        def change(part: exp.Expression) -> exp.Expression | None:
+            if isinstance(part, exp.Column):
+                return column(select.scope.column(part))
+            if isinstance(part, exp.Window):
+                call = replace(part, lambda inner: None if inner is part else change(inner))
+                check_expression(call, self.context.catalog)
+                return self._collected(select.windows, call, "window")
+            if is_aggregate(part):
+                if part.find(exp.Query):
+                    raise Unsupported("a subquery in an aggregate")
+                nested = len(select.calls)
+                call = replace(part, lambda inner: None if inner is part else change(inner))
+                if len(select.calls) != nested:
+                    raise Unsupported("an aggregate in an aggregate")
+                check_expression(call, self.context.catalog)
+                return self._collected(select.calls, call, part.name or part.key)
+            if isinstance(part, exp.Exists):
+                return self._subquery("exists", part.this, select, None)
+            if isinstance(part, exp.In) and part.args.get("query"):
+                operand = self._expression(part.this, select)
+                return self._subquery("in", part.args["query"], select, operand)
+            if isinstance(part, (exp.Any, exp.All)) and part.find(exp.Query):
+                raise Unsupported("a quantified comparison (ANY, ALL)")
+            if isinstance(part, (exp.Subquery, exp.Query)):
+                return self._subquery("scalar", part, select, None)
+            return None
+
+        bound = replace(node, change)
+        check_expression(bound, self.context.catalog)
+        return bound
+
+    def _collected(
+        self, found: list[tuple[str, exp.Expression]] | list[tuple[str, exp.Window]], call: exp.Expression, name: str
+    ) -> exp.Column:
+        for id_, other in found:
+            if other == call:
+                return column(id_)
+        id_ = self.context.fresh(name, self.context.infer(call))
+        found.append((id_, call))  # type: ignore[arg-type]
+        return column(id_)
+
+    def _subquery(
+        self, kind: str, tree: exp.Expression, select: _Select, operand: exp.Expression | None
+    ) -> exp.Column:
+        query = self.query(tree.this if isinstance(tree, exp.Subquery) else tree, select.scope)
+        if kind != "exists":
+            if len(query.outputs) != 1:
+                raise Unsupported("a subquery with several columns")
+            id_ = query.outputs[0][1]
+            if query.plan.columns != (id_,):
+                query.plan = Project(query.plan, ((id_, column(id_)),))
+        type_ = self.context.types.get(query.outputs[0][1]) if kind == "scalar" else "BOOLEAN"
+        output = self.context.fresh("subquery", type_)
+        select.applies.append((kind, query.plan, output, operand))
+        return column(output)
+
+    # Set operations
+
+    def _set_operation(self, tree: exp.SetOperation, scope: _Scope) -> _Query:
+        if tree.args.get("by_name") or tree.args.get("on") or tree.side or tree.kind:
+            raise Unsupported("a set operation BY NAME")
+        sides = [self.query(tree.left, scope), self.query(tree.right, scope)]
+        plans: list[Plan] = []
+        for side in sides:
+            ids = [id_ for _, id_ in side.outputs]
+            if list(side.plan.columns) != ids:
+                # A column selected twice needs two ids here, since set operations go by position.
+                fresh = [(self.context.fresh(id_, self.context.types.get(id_)), column(id_)) for id_ in ids]
+                side.plan = Project(side.plan, tuple(fresh))
+            plans.append(side.plan)
+        kind = type(tree).__name__.lower()
+        all_ = not tree.args.get("distinct", True)
+        try:
+            described = self.context.catalog.describe(
+                f"({render(plans[0])}) UNION ALL ({render(plans[1])})"
+            )
+        except Exception as error:
+            raise Unsupported("a correlated set operation") from error
+        types = tuple(type_ for _, type_ in described)
+        outputs = [
+            (name, self.context.fresh(name, type_))
+            for (name, _), type_ in zip(sides[0].outputs, types, strict=True)
+        ]
+        plan = SetOperation(kind, all_, tuple(plans), tuple(id_ for _, id_ in outputs), types)
+        return _Query(plan, outputs)
+
+
+@dataclass(slots=True)
+class _Rewrite:
+    """Expressions over the input of an aggregate to expressions over its output."""
+
+    keys: list[Output]
+    calls: set[str]
+    subqueries: set[str]
+    select: _Select
+
+    def __call__(self, expression: exp.Expression) -> exp.Expression:
+        def change(node: exp.Expression) -> exp.Expression | None:
+            return next((column(id_) for id_, key in self.keys if key == node), None)
+
+        result = replace(expression, change)
+        allowed = self.calls | self.subqueries | {id_ for id_, _ in self.keys}
+        allowed |= {id_ for id_, _ in self.select.windows}
+        unknown = references(result) - allowed
+        if unknown & set(self.select.scope.columns.values()):
+            raise Unsupported("a column that is neither grouped nor aggregated")
+        return result
+
+
+def _unique(outputs: list[Output]) -> tuple[Output, ...]:
+    return tuple(dict(outputs).items())
+
+
+def _without_columns(scope: _Scope) -> _Scope:
+    """What a derived table sees: the CTEs and the outer queries, not its neighbours in FROM."""
+    return _Scope(scope.parent, {}, scope.ctes)
+
+
+def _order(tree: exp.Expression) -> list[exp.Ordered]:
+    order = tree.args.get("order")
+    if order is None:
+        return []
+    if any(isinstance(item.this, exp.Var) or item.args.get("with_fill") for item in order.expressions):
+        raise Unsupported("ORDER BY ALL")
+    return list(order.expressions)
+
+
+def _ordered(item: exp.Ordered, id_: str) -> exp.Ordered:
+    result = item.copy()
+    result.set("this", column(id_))
+    return result
+
+
+def _limit(tree: exp.Expression) -> tuple[int | None, int]:
+    limit, offset = tree.args.get("limit"), tree.args.get("offset")
+    if limit is not None and (not isinstance(limit, exp.Limit) or limit.args.get("limit_options")):
+        raise Unsupported("FETCH or LIMIT in percent")
+    return _count(limit), _count(offset) or 0
+
+
+def _count(node: exp.Expression | None) -> int | None:
+    if node is None:
+        return None
+    value = node.expression
+    if not isinstance(value, exp.Literal) or value.is_string or not value.this.isdigit():
+        raise Unsupported("LIMIT or OFFSET by an expression")
+    return int(value.this)
+
+
+def _count_references(tree: exp.Expression) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for node in tree.find_all(exp.Table):
+        counts[node.name.lower()] = counts.get(node.name.lower(), 0) + 1
+    return counts
+
+
+def _is_costly(tree: exp.Expression) -> bool:
+    """Whether computing a CTE once and reading it twice beats computing it twice."""
+    return (
+        bool(tree.args.get("joins") or tree.args.get("group") or tree.args.get("distinct") or tree.args.get("limit"))
+        or isinstance(tree, exp.SetOperation)
+        or tree.find(exp.AggFunc, exp.Window) is not None
+    )

@@ -1,0 +1,105 @@
+"""What the planner knows of tables: names, types, files and statistics. Data only; somebody else reads footers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Unsupported(Exception):
+    """The planner does not distribute this construct; the statement runs on one DuckDB. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStatistics:
+    """Of one column. Values are numbers (dates and times as days or seconds since 1970) or None if unknown."""
+
+    distinct: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    null_fraction: float | None = None
+    """0 means proven free of NULLs."""
+    width: float = 8.0
+    """Bytes of an average value in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clustering:
+    """The table's row groups, ordered, hold (nearly) disjoint ranges of an integer column.
+
+    ``row_groups`` are (lowest key, highest key, rows), ascending. Found in footers, as zone maps are.
+    """
+
+    column: str
+    row_groups: tuple[tuple[int, int, int], ...]
+
+    def boundaries(self, parts: int) -> tuple[int, ...]:
+        """``parts - 1`` ascending keys: part ``i`` holds keys in ``[boundaries[i-1], boundaries[i])``.
+
+        Parts have about the same number of rows; keys are taken to be uniform inside a row group.
+        """
+        total = sum(rows for _, _, rows in self.row_groups)
+        result: list[int] = []
+        seen = 0
+        groups = iter(self.row_groups)
+        low, high, rows = next(groups)
+        for part in range(1, parts):
+            target = total * part // parts
+            while seen + rows <= target:
+                seen += rows
+                low, high, rows = next(groups)
+            result.append(low + (high - low) * (target - seen) // max(rows, 1))
+        return tuple(result)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A Parquet file."""
+
+    path: str
+    rows: int
+    bytes: int
+    row_groups: tuple[int, ...]
+    """Rows of each row group."""
+    key_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Lowest and highest value of each clustering column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that a query can scan."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    """(name, DuckDB type), in order."""
+    rows: float
+    statistics: Mapping[str, ColumnStatistics]
+    files: tuple[File, ...] | None
+    """None: the table lives in the client's DuckDB under its name (a frame, a temporary table, a CSV view)."""
+    clusterings: tuple[Clustering, ...] = ()
+    options: str = ""
+    """Further arguments of read_parquet, rendered: ``, union_by_name=true``."""
+
+    def type_of(self, column: str) -> str:
+        """The DuckDB type of a column."""
+        return next(type_ for name, type_ in self.columns if name == column)
+
+
+class Catalog(Protocol):
+    """How the planner asks for what it doesn't know."""
+
+    def table(self, name: str) -> Table | None:
+        """The table called ``name`` (case-insensitive), if it is one."""
+
+    def view(self, name: str) -> str | None:
+        """The SELECT behind the view called ``name``, if it is one."""
+
+    def scan(self, function: str, arguments: Sequence[str]) -> Table:
+        """The table behind a table function such as ``read_parquet('a/*.parquet')``, arguments rendered."""
+
+    def describe(self, sql: str) -> list[tuple[str, str]]:
+        """Names and DuckDB types of a query's columns, by DuckDB itself. About a millisecond."""
+
+    def is_pure_function(self, name: str) -> bool:
+        """Whether DuckDB has a scalar function of this name and all of its overloads are deterministic."""

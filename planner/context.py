@@ -1,0 +1,104 @@
+"""What all passes of one query share: options, the catalog, fresh column ids and the types of columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from sord.planner.catalog import Catalog
+from sord.planner.expressions import column_id
+from sord.planner.logical import Plan
+from sord.planner.render import render
+
+NUMERIC = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of a fleet, as far as plans depend on them."""
+
+    workers: int = 1
+    bytes_per_second: float = 2e9
+    """Between two workers."""
+
+
+@dataclass(slots=True)
+class Context:
+    """Made for each query; passes take it beside the plan."""
+
+    catalog: Catalog
+    options: Options
+    types: dict[str, str] = field(default_factory=dict)
+    """DuckDB types by column id, as far as they are known without asking."""
+    taken: set[str] = field(default_factory=set)
+
+    def fresh(self, name: str, type_: str | None = None) -> str:
+        """A new column id that reads like ``name``."""
+        base = name.lower() or "column"
+        result, suffix = base, 2
+        while result in self.taken:
+            result = f"{base}_{suffix}"
+            suffix += 1
+        self.taken.add(result)
+        if type_ is not None:
+            self.types[result] = type_
+        return result
+
+    def type_of(self, id_: str, plan: Plan) -> str | None:
+        """The DuckDB type of a column that ``plan`` delivers, asking DuckDB if need be. None: it can't tell."""
+        if id_ not in self.types:
+            try:
+                described = self.catalog.describe(render(plan))
+            except Exception:
+                # A plan over exchanges or shared tables can't be described by itself.
+                return None
+            self.types.update(described)
+        return self.types.get(id_)
+
+    def infer(self, expression: exp.Expression) -> str | None:
+        """The DuckDB type of an expression, where that is obvious; None otherwise."""
+        known = column_id(expression)
+        if known is not None:
+            return self.types.get(known)
+        if isinstance(expression, exp.Paren):
+            return self.infer(expression.this)
+        if isinstance(expression, (exp.Min, exp.Max)) and not expression.expressions:
+            return self.infer(expression.this)
+        if isinstance(expression, exp.Count):
+            return "BIGINT"
+        if isinstance(expression, exp.Extract):
+            return "BIGINT"
+        return None
+
+    def is_numeric(self, expression: exp.Expression) -> bool:
+        """Whether the expression is surely a number. False when in doubt."""
+        known = column_id(expression)
+        if known is not None:
+            return is_number(self.types.get(known, ""))
+        if isinstance(expression, exp.Literal):
+            return not expression.is_string
+        if isinstance(expression, (exp.Paren, exp.Neg)):
+            return self.is_numeric(expression.this)
+        if isinstance(expression, exp.Cast):
+            return is_number(expression.to.sql("duckdb"))
+        if isinstance(expression, (exp.Add, exp.Sub, exp.Mul, exp.Div)):
+            return self.is_numeric(expression.this) and self.is_numeric(expression.expression)
+        if isinstance(expression, (exp.Sum, exp.Count, exp.Length, exp.Extract)):
+            return True
+        if isinstance(expression, exp.Case):
+            results = [branch.args["true"] for branch in expression.args["ifs"]]
+            default = expression.args.get("default")
+            return all(self.is_numeric(part) for part in results + ([default] if default else []))
+        return False
+
+
+
+def is_number(type_: str) -> bool:
+    """Whether a DuckDB type is numeric."""
+    return is_integer(type_) or type_.startswith("DECIMAL") or type_ in ("DOUBLE", "FLOAT")
+
+
+def is_integer(type_: str) -> bool:
+    """Whether a DuckDB type is an integer of any width."""
+    return type_ in NUMERIC

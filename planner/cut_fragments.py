@@ -1,0 +1,287 @@
+"""``cut_fragments``: a plan with exchanges to fragments, each one DuckDB statement per place.
+
+Every exchange ends a fragment. The fragment's own SQL says which worker gets a row, so that all workers agree and
+the computation is vectorised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+from sord.planner.distribution import Distribution, Hashed, Ranged, Replicated, Single, Sorted, Spread
+from sord.planner.estimate import Estimator
+from sord.planner.expressions import column
+from sord.planner.fragment import Fragment, Input, Place, Route
+from sord.planner.logical import (
+    Aggregate,
+    Exchange,
+    Filter,
+    Join,
+    Plan,
+    Project,
+    Scan,
+    SharedRef,
+    Sort,
+    Stage,
+    Values,
+    With,
+    leaves,
+)
+from sord.planner.render import quote, render, stage_name
+from sord.planner.splits import Splits
+
+PARTITION = "__partition"
+"""The column that says which worker gets a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Fragments, and the plan and exchange behind each by fragment id."""
+
+    fragments: tuple[Fragment, ...]
+    plans: dict[int, Plan]
+    exchanges: dict[int, int]
+    """Fragment id by ``id()`` of the Exchange (or definition) that it feeds."""
+    targets: dict[int, Distribution]
+    """How each fragment's rows lie once they have been moved."""
+
+
+def cut_fragments(
+    plan: Plan, columns: tuple[tuple[str, str, str], ...], workers: int, estimate: Estimator, first_id: int = 0
+) -> Cut:
+    """Cut a plan that ends at the client. ``columns`` are (id, name, type) of the result, in order."""
+    cutter = _Cutter(workers, estimate, first_id)
+    cutter.result(plan, columns)
+    return Cut(tuple(cutter.fragments), cutter.plans, cutter.exchanges, cutter.targets)
+
+
+class _Cutter:
+    def __init__(self, workers: int, estimate: Estimator, first_id: int) -> None:
+        self.workers = workers
+        self.estimate = estimate
+        self.next_id = first_id
+        self.fragments: list[Fragment] = []
+        self.plans: dict[int, Plan] = {}
+        self.exchanges: dict[int, int] = {}
+        self.targets: dict[int, Distribution] = {}
+        self.shared: dict[str, Stage] = {}
+
+    def result(self, plan: Plan, columns: tuple[tuple[str, str, str], ...]) -> None:
+        if isinstance(plan, With):
+            for name, definition in zip(plan.names, plan.definitions, strict=True):
+                self.shared[name] = self.definition(definition)
+            plan = plan.body
+        piece = self.inline(plan, ())
+        items = ", ".join(f"CAST({quote(id_)} AS {type_}) AS {quote(name)}" for id_, name, type_ in columns)
+        sql = f"SELECT {items} FROM ({render(piece)})"
+        ordered = {e.exchange for e in _stages(piece) if _is_ordered(plan, self.exchanges, e.exchange)}
+        inputs = tuple(
+            Input(stage_name(stage), stage.exchange, streaming=len(_stages(piece)) == 1, ordered=stage.exchange in ordered)
+            for stage in _stages(piece)
+        )
+        estimated = self.estimate(plan)
+        self.add(
+            Fragment(
+                self.take_id(), Place.CLIENT, (sql,), inputs, Route.RESULT, (), title(piece),
+                estimated.rows, estimated.rows * estimated.width(plan.columns),
+            ),
+            plan,
+        )  # fmt: skip
+
+    def take_id(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
+
+    def add(self, fragment: Fragment, plan: Plan) -> None:
+        self.fragments.append(fragment)
+        self.plans[fragment.id] = plan
+
+    def definition(self, plan: Plan) -> Stage:
+        if isinstance(plan, Stage):
+            return plan
+        piece = self.inline(plan, ())
+        place = _place(piece)
+        target: Distribution = Single() if place is Place.CLIENT else Spread()
+        fragment = self.fragment(plan, piece, Route.KEEP, (), target)
+        self.exchanges[id(plan)] = fragment.id
+        self.targets[fragment.id] = target
+        return Stage(fragment.id, plan.columns, target, self.estimate(plan).rows, plan, False)
+
+    def inline(self, plan: Plan, after: tuple[int, ...]) -> Plan:
+        """The plan with each exchange replaced by the stage that it reads, after the fragments that feed them."""
+        if isinstance(plan, Exchange):
+            return self.exchange(plan, after)
+        if isinstance(plan, SharedRef):
+            stage = self.shared[plan.name]
+            return Project(stage, tuple((new, column(old)) for new, old in plan.outputs))
+        if isinstance(plan, Join):
+            right = self.inline(plan.right, after)
+            # The build side first: once its size is known, the probe side may not have to be moved at all.
+            probe_after = after + tuple(stage.exchange for stage in _stages(right))
+            return plan.with_children((self.inline(plan.left, probe_after), right))
+        return plan.with_children(tuple(self.inline(child, after) for child in plan.children))
+
+    def exchange(self, plan: Exchange, after: tuple[int, ...]) -> Stage:
+        if isinstance(plan.target, Sorted):
+            return self.sorted(plan, plan.target)
+        piece = self.inline(plan.input, after)
+        target = plan.target
+        if isinstance(target, Single):
+            route = Route.GATHER
+        elif isinstance(target, Replicated):
+            route = Route.BROADCAST
+        else:
+            route = Route.PARTITION
+        waits = after if route is Route.PARTITION and _place(piece) is Place.WORKERS else ()
+        fragment = self.fragment(plan.input, piece, route, waits, target)
+        self.exchanges[id(plan)] = fragment.id
+        self.targets[fragment.id] = target
+        rows = self.estimate(plan.input).rows
+        return Stage(fragment.id, plan.columns, target, rows, plan.input, False)
+
+    def fragment(
+        self, plan: Plan, piece: Plan, route: Route, after: tuple[int, ...], target: Distribution
+    ) -> Fragment:
+        stages = _stages(piece)
+        place = _place(piece)
+        splits = Splits(self.workers)
+        sql = render(piece, splits.source, build_right=bool(stages))
+        if route is Route.PARTITION:
+            number = partition_number(target, piece.columns, self.workers)
+            sql = f"SELECT *, CAST({number} AS USMALLINT) AS {PARTITION} FROM ({sql})"
+        if place is Place.CLIENT:
+            texts: tuple[str, ...] = (splits.whole(sql),)
+        else:
+            texts = tuple(splits.fill(sql, rank) for rank in range(self.workers))
+            if route is not Route.KEEP and self.workers > 1 and _is_replicated(piece):
+                # Every worker has all rows; one of them sends.
+                texts = (texts[0],) + (f"SELECT * FROM ({texts[0]}) LIMIT 0",) * (self.workers - 1)
+        estimated = self.estimate(plan)
+        inputs = tuple(Input(stage_name(stage), stage.exchange) for stage in stages)
+        size = estimated.rows * estimated.width(plan.columns)
+        waits = tuple(dict.fromkeys(i for i in after if i not in {stage.exchange for stage in stages}))
+        fragment = Fragment(
+            self.take_id(), place, texts, inputs, route, waits, title(piece), estimated.rows, size
+        )
+        self.add(fragment, plan)
+        return fragment
+
+    def sorted(self, plan: Exchange, target: Sorted) -> Stage:
+        """A sample of sort keys gives boundaries; rows then go to the worker that sorts their range."""
+        piece = self.inline(plan.input, ())
+        kept = self.fragment(plan.input, piece, Route.KEEP, (), Spread())
+        key = f"create_sort_key({', '.join(_sort_key(k) for k in target.keys)})"
+        source = f"exchange_{kept.id}"
+        sample = Fragment(
+            self.take_id(), Place.WORKERS,
+            (f"SELECT {key} AS k FROM {source} USING SAMPLE 1000 ROWS",) * self.workers,
+            (Input(source, kept.id),), Route.GATHER, (), "sample sort keys", 1000.0 * self.workers, 4e4,
+        )  # fmt: skip
+        self.add(sample, plan.input)
+        steps = ", ".join(f"{i}/{self.workers}" for i in range(1, self.workers))
+        bounds = Fragment(
+            self.take_id(), Place.CLIENT,
+            (f"SELECT quantile_disc(k, [{steps}]) AS boundaries FROM exchange_{sample.id}",),
+            (Input(f"exchange_{sample.id}", sample.id),), Route.BROADCAST, (), "choose boundaries", 1.0, 100.0,
+        )  # fmt: skip
+        self.add(bounds, plan.input)
+        columns = ", ".join(map(quote, plan.columns))
+        number = f"CAST(len(list_filter(boundaries, lambda b: b <= {key})) AS USMALLINT)"
+        estimated = self.estimate(plan.input)
+        spread = Fragment(
+            self.take_id(), Place.WORKERS,
+            (f"SELECT {columns}, coalesce({number}, 0) AS {PARTITION} FROM {source} CROSS JOIN exchange_{bounds.id}",)
+            * self.workers,
+            (Input(source, kept.id), Input(f"exchange_{bounds.id}", bounds.id)), Route.PARTITION, (),
+            "move by sort range", estimated.rows, estimated.rows * estimated.width(plan.columns),
+        )  # fmt: skip
+        self.add(spread, plan.input)
+        self.exchanges[id(plan)] = spread.id
+        self.targets[spread.id] = target
+        return Stage(spread.id, plan.columns, target, estimated.rows, plan.input, False)
+
+
+def partition_number(target: Distribution, columns: tuple[str, ...], workers: int) -> str:
+    """SQL for the rank of the worker that gets a row."""
+    if isinstance(target, Hashed):
+        keys = (
+            f"CAST({quote(min(key))} AS {type_})" if type_ else quote(min(key))
+            for key, type_ in zip(target.keys, target.types, strict=True)
+        )
+        return f"hash({', '.join(keys)}) % {workers}"
+    if isinstance(target, Ranged):
+        key = quote(min(target.key))
+        branches = " ".join(f"WHEN {key} < {bound} THEN {i}" for i, bound in enumerate(target.boundaries))
+        return f"CASE WHEN {key} IS NULL THEN 0 {branches} ELSE {workers - 1} END"
+    return f"(row_number() OVER ()) % {workers}"
+
+
+def _sort_key(rendered: str) -> str:
+    """``"a" DESC NULLS FIRST`` to the two arguments of create_sort_key."""
+    text, direction, nulls = rendered, "ASC", "NULLS LAST"
+    for suffix in ("NULLS FIRST", "NULLS LAST"):
+        if text.endswith(suffix):
+            text, nulls = text[: -len(suffix)].rstrip(), suffix
+    for suffix in ("DESC", "ASC"):
+        if text.endswith(" " + suffix):
+            text, direction = text[: -len(suffix)].rstrip(), suffix
+    return f"{text}, '{direction} {nulls}'"
+
+
+def _stages(piece: Plan) -> list[Stage]:
+    found = {leaf.exchange: leaf for leaf in leaves(piece) if isinstance(leaf, Stage)}
+    return list(found.values())
+
+
+def _is_ordered(plan: Plan, exchanges: dict[int, int], exchange: int) -> bool:
+    if isinstance(plan, Exchange):
+        return plan.ordered and exchanges.get(id(plan)) == exchange
+    return any(_is_ordered(child, exchanges, exchange) for child in plan.children)
+
+
+def _place(piece: Plan) -> Place:
+    """Where a piece without exchanges runs: its leaves are all in one place, literal rows apart."""
+    for leaf in leaves(piece):
+        if isinstance(leaf, Scan) and leaf.split is not None:
+            return Place.WORKERS
+        if isinstance(leaf, Stage) and not isinstance(leaf.target, Single):
+            return Place.WORKERS
+    return Place.CLIENT
+
+
+def _is_replicated(piece: Plan) -> bool:
+    def everywhere(leaf: Plan) -> bool:
+        if isinstance(leaf, Scan):
+            return isinstance(leaf.split, Replicated)
+        return isinstance(leaf, Values) or (isinstance(leaf, Stage) and isinstance(leaf.target, Replicated))
+
+    return all(everywhere(leaf) for leaf in leaves(piece))
+
+
+def title(piece: Plan) -> str:
+    """A few words on what a fragment does, leaves first."""
+    words: list[str] = []
+
+    def walk(plan: Plan) -> None:
+        for child in plan.children:
+            walk(child)
+        if isinstance(plan, Scan):
+            words.append(f"scan {plan.table.name}")
+        elif isinstance(plan, Join):
+            words.append(f"{plan.kind} join" if plan.kind != "inner" else "join")
+        elif isinstance(plan, Aggregate):
+            words.append(f"{plan.phase} aggregate".strip())
+        elif isinstance(plan, Sort):
+            words.append("top" if plan.limit is not None and plan.order else "limit" if plan.limit else "sort")
+        elif isinstance(plan, Stage):
+            words.append(f"read {plan.exchange}")
+        elif isinstance(plan, (Filter, Project, Values)):
+            pass
+        else:
+            words.append(type(plan).__name__.lower())
+
+    walk(piece)
+    return ", ".join(words)
+
+

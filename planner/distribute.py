@@ -1,0 +1,249 @@
+"""``distribute``: an Exchange wherever an input does not lie as its operator requires.
+
+One walk from the leaves up. Each operator states what it requires of its inputs and what it delivers; an input
+that lies well enough already is left where it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from sord.planner.context import Context
+from sord.planner.distribute_joins import distribute_join
+from sord.planner.distribution import (
+    Distribution,
+    Hashed,
+    Ranged,
+    Replicated,
+    Single,
+    Sorted,
+    Spread,
+)
+from sord.planner.estimate import Estimator
+from sord.planner.expressions import column, column_id
+from sord.planner.logical import (
+    Aggregate,
+    AssertOneRow,
+    Exchange,
+    Filter,
+    Join,
+    Output,
+    Plan,
+    Project,
+    Scan,
+    SetOperation,
+    SharedRef,
+    Sort,
+    Stage,
+    Values,
+    Window,
+    With,
+)
+from sord.planner.render import expression_sql
+
+Placed = tuple[Plan, Distribution]
+
+_FEW_GROUPS = 20_000
+"""Up to so many groups the client finishes an aggregate itself: moving them costs less than another stage."""
+_SORT_AT_CLIENT = 64e6
+"""Bytes up to which a full sort is the client's."""
+
+
+def distribute(plan: Plan, context: Context, estimate: Estimator) -> Plan:
+    """A plan whose rows end up at the client, in order if the query demands one."""
+    estimate(plan)
+    return _Distributor(context, estimate, _interesting(plan)).root(plan)
+
+
+class _Distributor:
+    def __init__(self, context: Context, estimate: Estimator, interesting: set[str]) -> None:
+        self.context = context
+        self.workers = context.options.workers
+        self.estimate = estimate
+        self.interesting = interesting
+        self.shared: dict[str, Distribution] = {}
+
+    def root(self, plan: Plan) -> Plan:
+        if isinstance(plan, With):
+            definitions: list[Plan] = []
+            for name, definition in zip(plan.names, plan.definitions, strict=True):
+                placed, self.shared[name] = self.place(definition)
+                definitions.append(placed)
+            return With(plan.names, tuple(definitions), self.root(plan.body))
+        if isinstance(plan, Project) and isinstance(plan.input, Sort):
+            return plan.with_children((self.root(plan.input),))
+        if isinstance(plan, Sort) and plan.limit is None and not plan.offset and self.workers > 1:
+            source, where = self.place(plan.input)
+            size = self.estimate(plan.input).rows * self.estimate(plan.input).width(plan.columns)
+            if not isinstance(where, Single) and size > _SORT_AT_CLIENT:
+                keys = tuple(map(expression_sql, plan.order))
+                ranged = replace(plan, input=Exchange(source, Sorted(keys)))
+                return Exchange(ranged, Single(), ordered=True)
+            return plan.with_children((self.moved(source, where, Single()),))
+        placed, where = self.place(plan)
+        return self.moved(placed, where, Single(), ordered=self.workers == 1)
+
+    def place(self, plan: Plan) -> Placed:
+        """The plan with exchanges, and how its rows lie."""
+        if isinstance(plan, Scan):
+            return self.scan(plan)
+        if isinstance(plan, Values):
+            return plan, Single()
+        if isinstance(plan, Stage):
+            return plan, plan.target
+        if isinstance(plan, SharedRef):
+            names: dict[str, set[str]] = {}
+            for new, old in plan.outputs:
+                names.setdefault(old, set()).add(new)
+            return plan, self.shared[plan.name].visible(names)
+        if isinstance(plan, Filter):
+            source, where = self.place(plan.input)
+            return plan.with_children((source,)), where
+        if isinstance(plan, Project):
+            source, where = self.place(plan.input)
+            return plan.with_children((source,)), where.visible(_renames(plan.outputs))
+        if isinstance(plan, Join):
+            left, right = self.place(plan.left), self.place(plan.right)
+            return distribute_join(plan, left, right, self.context, self.estimate)
+        if isinstance(plan, Aggregate):
+            return self.aggregate(plan)
+        if isinstance(plan, Window):
+            return self.window(plan)
+        if isinstance(plan, SetOperation):
+            return self.set_operation(plan)
+        if isinstance(plan, Sort):
+            return self.sort(plan)
+        if isinstance(plan, AssertOneRow):
+            source, where = self.place(plan.input)
+            if not isinstance(where, (Single, Replicated)):
+                source, where = self.moved(source, where, Single()), Single()
+            return plan.with_children((source,)), where
+        raise AssertionError(f"{type(plan).__name__} can't be distributed")
+
+    def moved(self, plan: Plan, where: Distribution, target: Distribution, ordered: bool = False) -> Plan:
+        if where == target:
+            return plan
+        return Exchange(plan, target, ordered)
+
+    def scan(self, plan: Scan) -> Placed:
+        if plan.table.files is None:
+            return plan, Single()
+        if self.workers == 1:
+            # With one worker every row is on every worker, and no operator needs anything moved.
+            return replace(plan, split=Replicated()), Replicated()
+        ids = {name: id_ for id_, name in plan.outputs}
+        for clustering in plan.table.clusterings:
+            id_ = ids.get(clustering.column)
+            if id_ is None or id_ not in self.interesting:
+                continue
+            boundaries = clustering.boundaries(self.workers)
+            groups = len(clustering.row_groups)
+            if len(set(boundaries)) == self.workers - 1 and 2 * groups >= self.workers:
+                split = Ranged(frozenset((id_,)), boundaries)
+                return replace(plan, split=split), split
+        return replace(plan, split=Spread()), Spread()
+
+    def aggregate(self, plan: Aggregate) -> Placed:
+        plan = _keys_as_columns(plan)
+        source, where = self.place(plan.input)
+        keys = {id_ for _, e in plan.keys if (id_ := column_id(e)) is not None}
+        if not isinstance(where, (Single, Replicated)) and not (plan.keys and where.clusters(keys)):
+            target: Distribution = Single()
+            if plan.keys and self.estimate(plan).rows > _FEW_GROUPS:
+                target = self.hashed([e for _, e in plan.keys], plan.input)
+            source, where = Exchange(source, target), target
+        return plan.with_children((source,)), where.visible(_renames(plan.keys))
+
+    def window(self, plan: Window) -> Placed:
+        source, where = self.place(plan.input)
+        ids = [column_id(key) for key in plan.partition]
+        keys = {id_ for id_ in ids if id_ is not None}
+        if not isinstance(where, (Single, Replicated)) and not where.clusters(keys):
+            target: Distribution = Single()
+            if keys and None not in ids:
+                target = self.hashed(list(plan.partition), plan.input)
+            source, where = Exchange(source, target), target
+        return plan.with_children((source,)), where
+
+    def set_operation(self, plan: SetOperation) -> Placed:
+        sides = [self.place(_cast(plan, side)) for side in plan.inputs]
+        wheres = [where for _, where in sides]
+        for kind in (Single, Replicated):
+            if all(isinstance(where, kind) for where in wheres):
+                return replace(plan, inputs=tuple(side for side, _ in sides)), wheres[0]
+        result: Distribution = Spread()
+        moved: list[Plan] = []
+        for side, where in sides:
+            if plan.kind == "union" and plan.all:
+                away = isinstance(where, (Single, Replicated))
+                moved.append(Exchange(side, Spread()) if away else side)
+            else:
+                moved.append(Exchange(side, Hashed(tuple(frozenset((id_,)) for id_ in side.columns), plan.types)))
+                result = Hashed(tuple(frozenset((id_,)) for id_ in plan.outputs), plan.types)
+        return replace(plan, inputs=tuple(moved)), result
+
+    def sort(self, plan: Sort) -> Placed:
+        source, where = self.place(plan.input)
+        if isinstance(where, (Single, Replicated)):
+            return plan.with_children((source,)), where
+        if plan.limit is not None:
+            source = Sort(source, plan.order, plan.limit + plan.offset, 0, "partial")
+        return plan.with_children((Exchange(source, Single()),)), Single()
+
+    def hashed(self, keys: list[exp.Expression], source: Plan) -> Hashed:
+        ids = [id_ for key in keys if (id_ := column_id(key)) is not None]
+        types = (self.context.type_of(id_, source) for id_ in ids)
+        return Hashed(tuple(frozenset((id_,)) for id_ in ids), tuple(type_ or "" for type_ in types))
+
+
+def _keys_as_columns(plan: Aggregate) -> Aggregate:
+    """Compute keys below the aggregate, so that rows can be moved by them."""
+    computed = [(id_, e) for id_, e in plan.keys if column_id(e) is None]
+    if not computed:
+        return plan
+    passed = [(id_, column(id_)) for id_ in plan.input.columns]
+    keys = tuple((id_, column(id_) if column_id(e) is None else e) for id_, e in plan.keys)
+    return replace(plan, input=Project(plan.input, (*passed, *computed)), keys=keys)
+
+
+def _renames(outputs: tuple[Output, ...]) -> dict[str, set[str]]:
+    """For each input column the ids under which it passes unchanged."""
+    result: dict[str, set[str]] = {}
+    for new, expression in outputs:
+        old = column_id(expression)
+        if old is not None:
+            result.setdefault(old, set()).add(new)
+    return result
+
+
+def _cast(plan: SetOperation, side: Plan) -> Plan:
+    """A side with the result's types, since a hash depends on the type."""
+    outputs = tuple(
+        (id_, exp.cast(column(id_), type_, dialect="duckdb"))
+        for id_, type_ in zip(side.columns, plan.types, strict=True)
+    )
+    return Project(side, outputs)
+
+
+def _interesting(plan: Plan) -> set[str]:
+    """Columns that some join, aggregate or window above would like rows to be laid out by."""
+    found: set[str] = set()
+    stack = [plan]
+    while stack:
+        node = stack.pop()
+        expressions: list[exp.Expression] = []
+        if isinstance(node, Join):
+            expressions = [side for key in node.keys for side in key]
+        elif isinstance(node, Aggregate):
+            expressions = [e for _, e in node.keys]
+        elif isinstance(node, Window):
+            expressions = list(node.partition)
+        found |= {id_ for e in expressions if (id_ := column_id(e)) is not None}
+        if isinstance(node, Project):
+            # A key may be a renamed column: then what it is called below counts as well.
+            found |= {old for new, e in node.outputs if new in found and (old := column_id(e)) is not None}
+        stack.extend(node.children)
+    return found
+

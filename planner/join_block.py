@@ -1,0 +1,140 @@
+"""Join blocks: a maximal tree of inner, semi and anti joins taken apart, to be reordered or reduced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from sord.planner.context import Context
+from sord.planner.expressions import column, column_id, references, substitute
+from sord.planner.logical import Filter, Join, Output, Plan, Project
+
+
+@dataclass(slots=True)
+class Relation:
+    """One input of a block. A semi or anti one only filters; its keys are (over other relations, over itself)."""
+
+    plan: Plan
+    kind: str = "inner"
+    keys: tuple[tuple[exp.Expression, exp.Expression], ...] = ()
+    residual: tuple[exp.Expression, ...] = ()
+
+
+@dataclass(slots=True)
+class JoinBlock:
+    """Relations and what must hold between them."""
+
+    relations: list[Relation] = field(default_factory=list)
+    classes: list[list[tuple[int, str]]] = field(default_factory=list)
+    """Columns that are equal in every row of the result: (relation, column id), of one type."""
+    predicates: list[exp.Expression] = field(default_factory=list)
+    """All other conditions over several relations."""
+    outputs: tuple[Output, ...] = ()
+    """What the block delivers, over the relations' columns."""
+    owner: dict[str, int] = field(default_factory=dict)
+    """Which relation delivers a column."""
+
+    def mask(self, *expressions: exp.Expression) -> int:
+        """The relations that expressions refer to, as bits."""
+        mask = 0
+        for id_ in references(*expressions):
+            mask |= 1 << self.owner[id_]
+        return mask
+
+    def class_of(self, id_: str) -> int | None:
+        """The number of the class that a column is in."""
+        for number, members in enumerate(self.classes):
+            if any(member == id_ for _, member in members):
+                return number
+        return None
+
+
+def take_apart(plan: Plan, context: Context) -> JoinBlock | None:
+    """The join block at the top of a plan; None if there is none."""
+    if not isinstance(plan, Join) or plan.kind not in ("inner", "semi", "anti"):
+        return None
+    block = JoinBlock()
+    equal: list[tuple[exp.Expression, exp.Expression]] = []
+    computed: dict[str, exp.Expression] = {}
+    _collect(plan, block, equal, computed)
+    for number, relation in enumerate(block.relations):
+        if relation.kind == "inner":
+            block.owner.update(dict.fromkeys(relation.plan.columns, number))
+    if computed:
+        equal = [(substitute(a, computed), substitute(b, computed)) for a, b in equal]
+        block.predicates = [substitute(predicate, computed) for predicate in block.predicates]
+        for relation in block.relations:
+            relation.keys = tuple((substitute(a, computed), b) for a, b in relation.keys)
+            relation.residual = tuple(substitute(predicate, computed) for predicate in relation.residual)
+    block.outputs = tuple((id_, computed.get(id_, column(id_))) for id_ in plan.columns)
+    for a, b in equal:
+        _equate(block, a, b, context)
+    _spread_constants(block)
+    return block
+
+
+def _collect(
+    plan: Plan,
+    block: JoinBlock,
+    equal: list[tuple[exp.Expression, exp.Expression]],
+    computed: dict[str, exp.Expression],
+) -> None:
+    if isinstance(plan, Join) and plan.kind == "inner":
+        _collect(plan.left, block, equal, computed)
+        _collect(plan.right, block, equal, computed)
+        equal.extend(plan.keys)
+        block.predicates.extend(plan.residual)
+    elif isinstance(plan, Join) and plan.kind in ("semi", "anti"):
+        _collect(plan.left, block, equal, computed)
+        block.relations.append(Relation(plan.right, plan.kind, plan.keys, plan.residual))
+    elif isinstance(plan, Project) and isinstance(plan.input, Join) and plan.input.kind == "inner":
+        _collect(plan.input, block, equal, computed)
+        for id_, expression in plan.outputs:
+            if column_id(expression) != id_:
+                computed[id_] = substitute(expression, computed)
+    else:
+        block.relations.append(Relation(plan))
+
+
+def _equate(block: JoinBlock, a: exp.Expression, b: exp.Expression, context: Context) -> None:
+    left, right = column_id(a), column_id(b)
+    same_type = left is not None and right is not None and _same_type(left, right, context)
+    if not same_type or left is None or right is None or block.owner[left] == block.owner[right]:
+        block.predicates.append(exp.EQ(this=a, expression=b))
+        return
+    merged = [(block.owner[left], left), (block.owner[right], right)]
+    for member in (left, right):
+        number = block.class_of(member)
+        if number is not None:
+            merged = block.classes.pop(number) + merged
+    block.classes.append(list(dict.fromkeys(merged)))
+
+
+def _same_type(left: str, right: str, context: Context) -> bool:
+    type_ = context.types.get(left)
+    # NaN and -0.0 are equal to others without being interchangeable.
+    return type_ is not None and type_ == context.types.get(right) and type_ not in ("DOUBLE", "FLOAT")
+
+
+def _spread_constants(block: JoinBlock) -> None:
+    """A condition on one column holds for every column equal to it, so all of their scans can use it."""
+    for members in block.classes:
+        found: list[tuple[str, exp.Expression]] = []
+        for number, id_ in members:
+            plan = block.relations[number].plan
+            if isinstance(plan, Filter):
+                found += [(id_, p) for p in plan.predicates if references(p) == {id_}]
+        for number, id_ in members:
+            relation = block.relations[number]
+            for source, predicate in found:
+                if source != id_:
+                    relation.plan = _filtered(relation.plan, substitute(predicate, {source: column(id_)}))
+
+
+def _filtered(plan: Plan, predicate: exp.Expression) -> Plan:
+    if isinstance(plan, Filter):
+        if predicate in plan.predicates:
+            return plan
+        return Filter(plan.input, (*plan.predicates, predicate))
+    return Filter(plan, (predicate,))

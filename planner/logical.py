@@ -1,0 +1,271 @@
+"""The algebra: immutable nodes. Columns are unique ids; expressions are sqlglot expressions over those ids.
+
+Sharing an expression between nodes is fine as long as nobody mutates it; passes build new ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from sord.planner.catalog import Table
+
+if TYPE_CHECKING:
+    from sord.planner.distribution import Distribution
+
+Output = tuple[str, exp.Expression]
+"""A column id and the expression that computes it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A node. ``columns`` are the ids it delivers, in order."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.children[0].columns
+
+    @property
+    def children(self) -> tuple[Plan, ...]:
+        found: list[Plan] = []
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Plan):
+                found.append(value)
+            elif isinstance(value, tuple) and value and isinstance(value[0], Plan):
+                found.extend(value)
+        return tuple(found)
+
+    def with_children(self, children: tuple[Plan, ...]) -> Plan:
+        """This node over other inputs; itself if they are the same objects."""
+        if all(a is b for a, b in zip(children, self.children, strict=True)):
+            return self
+        rest = iter(children)
+        changes: dict[str, object] = {}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Plan):
+                changes[item.name] = next(rest)
+            elif isinstance(value, tuple) and value and isinstance(value[0], Plan):
+                changes[item.name] = tuple(next(rest) for _ in value)
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan(Plan):
+    """Rows of a table. ``outputs`` are (id, the table's column). ``split`` says which rows each worker reads."""
+
+    table: Table
+    outputs: tuple[tuple[str, str], ...]
+    split: Distribution | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column for column, _ in self.outputs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values(Plan):
+    """Literal rows; none at all is the empty relation."""
+
+    outputs: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: tuple[tuple[exp.Expression, ...], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.outputs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter(Plan):
+    """Rows for which every predicate is true (not NULL)."""
+
+    input: Plan
+    predicates: tuple[exp.Expression, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Project(Plan):
+    """One row per input row."""
+
+    input: Plan
+    outputs: tuple[Output, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column for column, _ in self.outputs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Join(Plan):
+    """``kind`` is inner, left, right, full, semi or anti. Rows match if all ``keys`` are equal and ``residual`` holds.
+
+    A cross join is an inner one without keys. Each key is (expression over left, expression over right).
+    """
+
+    kind: str
+    left: Plan
+    right: Plan
+    keys: tuple[tuple[exp.Expression, exp.Expression], ...] = ()
+    residual: tuple[exp.Expression, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        if self.kind in ("semi", "anti"):
+            return self.left.columns
+        return self.left.columns + self.right.columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Apply(Plan):
+    """Each input row with one more column, ``output``, computed by a subquery that may refer to the row.
+
+    ``kind`` is scalar (NULL if there is no row, an error if there are several), exists, or in (``operand`` IN
+    the subquery's single column, three-valued). ``decorrelate`` removes every Apply.
+    """
+
+    kind: str
+    input: Plan
+    subquery: Plan
+    output: str
+    operand: exp.Expression | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.input.columns, self.output)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aggregate(Plan):
+    """One row per distinct ``keys`` (NULLs are equal); without keys exactly one row. ``calls`` are aggregates.
+
+    ``phase`` is "" for a whole aggregate; "partial" and "final" are its halves around an exchange, and the final
+    one remembers the ``whole`` calls, so that the halves can be put together again.
+    """
+
+    input: Plan
+    keys: tuple[Output, ...]
+    calls: tuple[Output, ...]
+    phase: str = ""
+    whole: tuple[Output, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column for column, _ in self.keys + self.calls)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window(Plan):
+    """The input's columns and one more per window call; all calls share their PARTITION BY."""
+
+    input: Plan
+    partition: tuple[exp.Expression, ...]
+    calls: tuple[Output, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.input.columns + tuple(column for column, _ in self.calls)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetOperation(Plan):
+    """UNION, INTERSECT or EXCEPT by position; ``all`` keeps duplicates. Columns are cast to ``types``."""
+
+    kind: str
+    all: bool
+    inputs: tuple[Plan, ...]
+    outputs: tuple[str, ...]
+    types: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.outputs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sort(Plan):
+    """Rows in the order of ``order`` (sqlglot Ordered), then at most ``limit`` of them after ``offset``.
+
+    A "partial" one below an exchange only spares moving rows that the one above it would drop.
+    """
+
+    input: Plan
+    order: tuple[exp.Expression, ...]
+    limit: int | None = None
+    offset: int = 0
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AssertOneRow(Plan):
+    """The input's row; a row of NULLs if there is none; an error if there are several."""
+
+    input: Plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class With(Plan):
+    """``body`` over common table expressions that are computed once; each may refer to earlier ones."""
+
+    names: tuple[str, ...]
+    definitions: tuple[Plan, ...]
+    body: Plan
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.body.columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedRef(Plan):
+    """The rows of a With's definition under new ids: ``outputs`` are (id, the definition's id)."""
+
+    name: str
+    outputs: tuple[tuple[str, str], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column for column, _ in self.outputs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exchange(Plan):
+    """The input's rows, moved so that they are distributed as ``target``."""
+
+    input: Plan
+    target: Distribution
+    ordered: bool = False
+    """The reader wants sender by sender in rank order (a gather below an ordered result)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage(Plan):
+    """What a fragment that is running or finished makes: the rows of exchange ``exchange``."""
+
+    exchange: int
+    outputs: tuple[str, ...]
+    target: Distribution
+    rows: float
+    source: Plan
+    """The plan that made it: statistics of columns are still those."""
+    exact: bool
+    """Whether ``rows`` was counted; else it is an estimate."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.outputs
+
+    @property
+    def children(self) -> tuple[Plan, ...]:
+        return ()
+
+
+def leaves(plan: Plan) -> list[Plan]:
+    """The nodes without inputs, left to right."""
+    if not plan.children:
+        return [plan]
+    return [leaf for child in plan.children for leaf in leaves(child)]

@@ -1,0 +1,127 @@
+"""SQL text to a qualified sqlglot tree: views expanded, names resolved, stars spelled out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.schema import MappingSchema
+
+from sord.planner.catalog import Catalog, Table, Unsupported
+
+_VIEW_DEPTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A qualified query and the tables that it scans, by the name that the tree uses."""
+
+    tree: exp.Query
+    tables: dict[str, Table]
+
+
+def parse(sql: str, catalog: Catalog) -> Statement:
+    """Parse one query in DuckDB's dialect and resolve its names.
+
+    The caller has had DuckDB describe the text, so it is a valid query; what sqlglot can't read or resolve
+    raises :class:`Unsupported`.
+    """
+    try:
+        tree = sqlglot.parse_one(sql, read="duckdb")
+    except SqlglotError as error:
+        raise Unsupported(f"sqlglot cannot parse the statement: {str(error).splitlines()[0]}") from error
+    if not isinstance(tree, exp.Query):
+        raise Unsupported(f"a {tree.key.upper()} statement is executed by DuckDB")
+    tables: dict[str, Table] = {}
+    _resolve_tables(tree, catalog, tables, 0)
+    schema = MappingSchema(
+        {f'"{name}"': {f'"{column}"': "int" for column, _ in table.columns} for name, table in tables.items()},
+        dialect="duckdb",
+    )
+    try:
+        # Types are DuckDB's business, so every column is declared an int: only names matter here.
+        tree = qualify(
+            tree,
+            schema=schema,
+            dialect="duckdb",
+            isolate_tables=False,
+            validate_qualify_columns=False,
+        )
+    except SqlglotError as error:
+        raise Unsupported(f"sqlglot cannot resolve the names: {str(error).splitlines()[0]}") from error
+    assert isinstance(tree, exp.Query)
+    return Statement(tree, tables)
+
+
+def _resolve_tables(tree: exp.Expression, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
+    if depth > _VIEW_DEPTH:
+        raise Unsupported("views are nested too deeply")
+    for node in list(tree.find_all(exp.Table)):
+        if isinstance(node.this, exp.Identifier):
+            if _is_common_table(node):
+                continue
+            name = _name(node)
+            view = catalog.view(name)
+            if view is not None:
+                _expand(node, view, catalog, tables, depth)
+                continue
+            table = catalog.table(name)
+        elif isinstance(node.this, (exp.Func, exp.ReadParquet)):
+            function = node.this
+            called = function.name if isinstance(function, exp.Anonymous) else function.sql_name().lower()
+            table = catalog.scan(called, [part.sql("duckdb") for part in function.expressions])
+        else:
+            raise Unsupported(f"{type(node.this).__name__} in FROM")
+        if table is None:
+            raise Unsupported(f"{node.sql('duckdb')} is not a table that can be scanned in parts")
+        if any(node.args.get(option) for option in ("sample", "pivots", "joins", "when", "ordinality")):
+            raise Unsupported("TABLESAMPLE or PIVOT on a table")
+        tables[table.name] = table
+        alias = node.args.get("alias") or exp.TableAlias(
+            this=exp.to_identifier(node.name or table.name, quoted=True)
+        )
+        node.replace(exp.Table(this=exp.Identifier(this=table.name, quoted=True), alias=alias))
+
+
+def _expand(node: exp.Table, view: str, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
+    try:
+        body = sqlglot.parse_one(view, read="duckdb")
+    except SqlglotError as error:
+        raise Unsupported(f"sqlglot cannot parse the view {node.name}") from error
+    if not isinstance(body, exp.Query):
+        raise Unsupported(f"the view {node.name} is not a query")
+    _resolve_tables(body, catalog, tables, depth + 1)
+    alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(node.name, quoted=True))
+    node.replace(exp.Subquery(this=body, alias=alias))
+
+
+def _name(node: exp.Table) -> str:
+    """The dotted name, without the database and schema that DuckDB takes by default."""
+    parts = [part.name for part in node.parts]
+    while len(parts) > 1 and parts[0].lower() in ("memory", "main"):
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def _is_common_table(node: exp.Table) -> bool:
+    """Whether a WITH in scope defines the name; a definition sees only the ones before it."""
+    if node.args.get("db"):
+        return False
+    inner: exp.Expression = node
+    scope = node.parent
+    while scope is not None:
+        with_ = scope.args.get("with_")
+        if isinstance(with_, exp.With) and with_ is not inner:
+            if any(cte.alias.lower() == node.name.lower() for cte in with_.expressions):
+                return True
+        if isinstance(scope, exp.With):
+            for cte in scope.expressions:
+                if cte is inner:
+                    break
+                if cte.alias.lower() == node.name.lower():
+                    return True
+        inner, scope = scope, scope.parent
+    return False

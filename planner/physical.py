@@ -1,0 +1,179 @@
+"""From SQL text to fragments, and to better fragments once the actual sizes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
+
+from sord.planner.bind import bind
+from sord.planner.catalog import Catalog
+from sord.planner.context import Context, Options
+from sord.planner.cut_fragments import Cut, cut_fragments
+from sord.planner.distribute import distribute
+from sord.planner.estimate import Estimator
+from sord.planner.expressions import column
+from sord.planner.fragment import Actual, Fragment
+from sord.planner.logical import (
+    Aggregate,
+    Exchange,
+    Filter,
+    Join,
+    Plan,
+    Project,
+    Sort,
+    Stage,
+    Values,
+    Window,
+    With,
+)
+from sord.planner.optimizer import optimize
+from sord.planner.parse import parse
+from sord.planner.prune_columns import prune_columns
+from sord.planner.split_aggregates import split_aggregates
+
+_SURPRISE = 4.0
+"""How far an estimate must be off to plan what is left anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistributedPlan:
+    """Implements :class:`~sord.planner.fragment.PhysicalPlan`."""
+
+    logical: Plan
+    """The optimised plan, before distribution."""
+    physical: Plan
+    columns: tuple[tuple[str, str, str], ...]
+    """(id, name, DuckDB type) of the result."""
+    context: Context
+    cut: Cut
+    next_id: int
+    done: frozenset[int] = field(default_factory=frozenset)
+    """Fragments that were finished when this plan was made."""
+
+    @property
+    def fragments(self) -> tuple[Fragment, ...]:
+        return self.cut.fragments
+
+    def adapt(self, finished: Mapping[int, Actual], running: Set[int]) -> DistributedPlan | None:
+        """Plan the rest anew if a finished fragment that a waiting join depends on surprised."""
+        waiting = [f for f in self.fragments if f.id not in finished and f.id not in running]
+        news = [
+            f for f in self.fragments if f.id in finished and f.id not in self.done and _surprises(f, finished[f.id])
+        ]
+        wanted = {id_ for f in waiting for id_ in f.after} | {
+            i.exchange for f in waiting for i in f.inputs if finished.get(i.exchange, Actual(1, 1)).rows == 0
+        }
+        if not any(f.id in wanted for f in news) or _has_internal(self, finished, running):
+            return None
+        plan = _remaining(self.physical, self.cut, finished, running)
+        return _physical(
+            _without_empty(plan, self.context.types), self.logical, self.columns, self.context, self.next_id, frozenset(finished)
+        )
+
+
+def plan_query(
+    sql: str, catalog: Catalog, options: Options, described: list[tuple[str, str]] | None = None
+) -> DistributedPlan:
+    """Plan one query. ``described`` are the result's names and types, if they have been asked for already.
+
+    Raises :class:`~sord.planner.catalog.Unsupported` for what one DuckDB has to answer.
+    """
+    context = Context(catalog, options)
+    plan, ids = bind(parse(sql, catalog), context)
+    described = described if described is not None else catalog.describe(sql)
+    columns = tuple((id_, name, type_) for id_, (name, type_) in zip(ids, described, strict=True))
+    logical = optimize(_delivering(plan, ids), context)
+    return _physical(logical, logical, columns, context, 0, frozenset())
+
+
+def _physical(
+    plan: Plan,
+    logical: Plan,
+    columns: tuple[tuple[str, str, str], ...],
+    context: Context,
+    first_id: int,
+    done: frozenset[int],
+) -> DistributedPlan:
+    estimate = Estimator()
+    plan = distribute(plan, context, estimate)
+    plan = split_aggregates(plan, context, estimate)
+    plan = prune_columns(plan, context)
+    estimate(plan)
+    cut = cut_fragments(plan, columns, context.options.workers, estimate, first_id)
+    next_id = max((f.id for f in cut.fragments), default=first_id) + 1
+    return DistributedPlan(logical, plan, columns, context, cut, next_id, done)
+
+
+def _delivering(plan: Plan, ids: tuple[str, ...]) -> Plan:
+    """Drop columns that were only needed for sorting: the result has ``ids``."""
+    if isinstance(plan, With):
+        return replace(plan, body=_delivering(plan.body, ids))
+    wanted = tuple(dict.fromkeys(ids))
+    if plan.columns == wanted:
+        return plan
+    return Project(plan, tuple((id_, column(id_)) for id_ in wanted))
+
+
+def _surprises(fragment: Fragment, actual: Actual) -> bool:
+    expected, found = max(fragment.estimated_rows, 1.0), max(actual.rows, 1)
+    return found * _SURPRISE < expected or found > expected * _SURPRISE or actual.rows == 0
+
+
+def _has_internal(plan: DistributedPlan, finished: Mapping[int, Actual], running: Set[int]) -> bool:
+    """Whether a sort range exchange is half done: its inner fragments aren't exchanges of the plan."""
+    outer = set(plan.cut.exchanges.values())
+    return any(
+        f.id not in outer and (f.id in finished or f.id in running) for f in plan.fragments if f.id not in plan.done
+    )
+
+
+def _remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Set[int]) -> Plan:
+    """The plan without the exchanges that haven't begun; those that have are stages."""
+
+    def walk(node: Plan) -> Plan:
+        number = cut.exchanges.get(id(node))
+        if number is not None and (number in finished or number in running):
+            actual = finished.get(number)
+            source = node.input if isinstance(node, Exchange) else node
+            expected = next(f.estimated_rows for f in cut.fragments if f.id == number)
+            rows = float(actual.rows) if actual is not None else expected
+            return Stage(number, node.columns, cut.targets[number], rows, source, actual is not None)
+        if isinstance(node, Exchange):
+            return walk(node.input)
+        if isinstance(node, Aggregate) and node.phase == "final" and _undone(node, cut, finished, running):
+            half = node.input.children[0]
+            return walk(replace(half, phase="", calls=node.whole))  # type: ignore[type-var]
+        if isinstance(node, Sort) and node.phase == "partial":
+            return walk(node.input)
+        return node.with_children(tuple(walk(child) for child in node.children))
+
+    return walk(plan)
+
+
+def _undone(node: Aggregate, cut: Cut, finished: Mapping[int, Actual], running: Set[int]) -> bool:
+    """Whether the first phase below a final aggregate hasn't begun."""
+    exchange = node.input
+    number = cut.exchanges.get(id(exchange))
+    return isinstance(exchange, Exchange) and number not in finished and number not in running
+
+
+def _without_empty(plan: Plan, types: Mapping[str, str]) -> Plan:
+    """Nothing comes of nothing: joins with an empty input, and what stands on them."""
+    plan = plan.with_children(tuple(_without_empty(child, types) for child in plan.children))
+
+    def empty(node: Plan) -> bool:
+        return (isinstance(node, Stage) and node.exact and node.rows == 0) or (
+            isinstance(node, Values) and bool(node.outputs) and not node.rows
+        )
+
+    gone = False
+    if isinstance(plan, Join):
+        gone = empty(plan.left) and plan.kind in ("inner", "left", "semi", "anti")
+        gone = gone or (empty(plan.right) and plan.kind in ("inner", "semi"))
+        if not gone and plan.kind == "anti" and empty(plan.right):
+            return plan.left
+    elif isinstance(plan, (Filter, Project, Window)) or (isinstance(plan, Aggregate) and plan.keys):
+        gone = empty(plan.children[0])
+    if not gone:
+        return plan
+    return Values(plan.columns, tuple(types.get(id_) or "NULL" for id_ in plan.columns), ())

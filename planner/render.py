@@ -1,0 +1,205 @@
+"""Plans to DuckDB SQL. Ids are unique in a plan, so no column needs a qualifier and ``*`` is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+
+from sord.planner.logical import (
+    Aggregate,
+    Apply,
+    AssertOneRow,
+    Exchange,
+    Filter,
+    Join,
+    Output,
+    Plan,
+    Project,
+    Scan,
+    SetOperation,
+    SharedRef,
+    Sort,
+    Stage,
+    Values,
+    Window,
+    With,
+)
+
+_DIALECT = DuckDB()
+
+
+def render(plan: Plan, source: Callable[[Scan], str] | None = None, build_right: bool = False) -> str:
+    """The plan as one SELECT. Exchanges are transparent.
+
+    ``source`` gives the FROM item of a scan (the whole table by default). ``build_right`` is for statements
+    that DuckDB runs without reordering joins: the smaller input of a semi or anti join is then made the
+    build side by reducing the larger one first.
+    """
+    return _Renderer(source or whole_table, build_right).select(plan)
+
+
+def expression_sql(expression: exp.Expression) -> str:
+    """An expression in DuckDB's dialect."""
+    if type(expression) is exp.Column:
+        return quote(expression.name)
+    return _DIALECT.generate(expression, comments=False)
+
+
+def quote(name: str) -> str:
+    """A quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def whole_table(scan: Scan) -> str:
+    """The FROM item that reads all of a table."""
+    if scan.table.files is None:
+        return quote(scan.table.name)
+    return parquet(scan, (file.path for file in scan.table.files))
+
+
+def parquet(scan: Scan, paths: Iterable[str], extra: str = "") -> str:
+    """A read_parquet over ``paths`` with the table's own options and ``extra`` ones."""
+    return f"read_parquet([{', '.join(map(literal, paths))}]{scan.table.options}{extra})"
+
+
+class _Renderer:
+    def __init__(self, source: Callable[[Scan], str], build_right: bool) -> None:
+        self.source = source
+        self.build_right = build_right
+        self.reductions = 0
+
+    def select(self, plan: Plan) -> str:
+        if isinstance(plan, With):
+            parts = (
+                f"{quote(name)} AS MATERIALIZED ({self.select(definition)})"
+                for name, definition in zip(plan.names, plan.definitions, strict=True)
+            )
+            return f"WITH {', '.join(parts)} {self.select(plan.body)}"
+        if isinstance(plan, Exchange):
+            return self.select(plan.input)
+        if isinstance(plan, Project):
+            return f"SELECT {_items(plan.outputs)}{self.tail(plan.input)}"
+        if isinstance(plan, Aggregate):
+            items = _items(plan.keys + plan.calls)
+            group = ", ".join(str(position + 1) for position in range(len(plan.keys)))
+            return f"SELECT {items}{self.tail(plan.input)}" + (f" GROUP BY {group}" if group else "")
+        if isinstance(plan, Window):
+            return f"SELECT *, {_items(plan.calls)}{self.tail(plan.input)}"
+        if isinstance(plan, Sort):
+            order = ", ".join(map(expression_sql, plan.order))
+            return (
+                f"SELECT *{self.tail(plan.input)}"
+                + (f" ORDER BY {order}" if order else "")
+                + (f" LIMIT {plan.limit}" if plan.limit is not None else "")
+                + (f" OFFSET {plan.offset}" if plan.offset else "")
+            )
+        if isinstance(plan, Apply):
+            return f"SELECT *, {self.subquery(plan)} AS {quote(plan.output)}{self.tail(plan.input)}"
+        if isinstance(plan, SetOperation):
+            return self.set_operation(plan)
+        if isinstance(plan, Values):
+            return _values(plan)
+        if isinstance(plan, AssertOneRow):
+            (column,) = plan.columns
+            return f"SELECT ({self.select(plan.input)}) AS {quote(column)}"
+        if isinstance(plan, Scan):
+            items = ", ".join(_aliased(quote(name), id_) for id_, name in plan.outputs)
+            return f"SELECT {items} FROM {self.source(plan)}"
+        if isinstance(plan, SharedRef):
+            items = ", ".join(_aliased(quote(old), new) for new, old in plan.outputs)
+            return f"SELECT {items} FROM {quote(plan.name)}"
+        if isinstance(plan, Stage):
+            return f"SELECT {', '.join(map(quote, plan.outputs))} FROM {stage_name(plan)}"
+        return f"SELECT *{self.tail(plan)}"
+
+    def tail(self, plan: Plan) -> str:
+        """`` FROM … WHERE …`` that delivers the plan's columns."""
+        predicates: list[exp.Expression] = []
+        while isinstance(plan, (Filter, Exchange)):
+            if isinstance(plan, Filter):
+                predicates = list(plan.predicates) + predicates
+            plan = plan.input
+        if isinstance(plan, Values) and not plan.outputs and len(plan.rows) == 1:
+            source = ""
+        else:
+            source = f" FROM {self.join(plan) if isinstance(plan, Join) else self.operand(plan)}"
+        return source + (f" WHERE {_conjunction(predicates)}" if predicates else "")
+
+    def operand(self, plan: Plan) -> str:
+        if isinstance(plan, Exchange):
+            return self.operand(plan.input)
+        if isinstance(plan, Stage):
+            return stage_name(plan)
+        if isinstance(plan, Join):
+            return f"({self.join(plan)})"
+        return f"({self.select(plan)})"
+
+    def join(self, plan: Join) -> str:
+        kind = plan.kind.upper()
+        condition = _conjunction([exp.EQ(this=a, expression=b) for a, b in plan.keys] + list(plan.residual))
+        left = self.join(plan.left) if isinstance(plan.left, Join) else self.operand(plan.left)
+        right = self.operand(plan.right)
+        if condition == "":
+            return f"{left} CROSS JOIN {right}" if kind == "INNER" else f"{left} {kind} JOIN {right} ON true"
+        return f"{left} {kind} JOIN {right} ON {condition}"
+
+    def subquery(self, plan: Apply) -> str:
+        inner = f"({self.select(plan.subquery)})"
+        if plan.kind == "exists":
+            return f"EXISTS {inner}"
+        if plan.kind == "in":
+            assert plan.operand is not None
+            return f"({expression_sql(plan.operand)}) IN {inner}"
+        return inner
+
+    def set_operation(self, plan: SetOperation) -> str:
+        word = plan.kind.upper() + (" ALL" if plan.all else "")
+        parts = []
+        for side in plan.inputs:
+            items = ", ".join(
+                f"CAST({quote(column)} AS {type_}) AS {quote(output)}"
+                for column, type_, output in zip(side.columns, plan.types, plan.outputs, strict=True)
+            )
+            parts.append(f"(SELECT {items}{self.tail(side)})")
+        return f" {word} ".join(parts)
+
+
+def stage_name(plan: Stage) -> str:
+    """The table name under which a fragment reads an exchange."""
+    return f"exchange_{plan.exchange}"
+
+
+def _values(plan: Values) -> str:
+    if not plan.outputs:
+        return "SELECT 1 AS _" + ("" if plan.rows else " WHERE false")
+    typed = list(zip(plan.outputs, plan.types, strict=True))
+    if not plan.rows:
+        return "SELECT " + ", ".join(f"NULL::{type_} AS {quote(id_)}" for id_, type_ in typed) + " WHERE false"
+    rows = ("(" + ", ".join(map(expression_sql, row)) + ")" for row in plan.rows)
+    casts = ", ".join(f"CAST({quote(id_)} AS {type_}) AS {quote(id_)}" for id_, type_ in typed)
+    return f"SELECT {casts} FROM (VALUES {', '.join(rows)}) AS _({', '.join(map(quote, plan.outputs))})"
+
+
+def _items(outputs: Iterable[Output]) -> str:
+    return ", ".join(_aliased(expression_sql(expression), id_) for id_, expression in outputs)
+
+
+def _aliased(sql: str, id_: str) -> str:
+    name = quote(id_)
+    return name if sql == name else f"{sql} AS {name}"
+
+
+def _conjunction(predicates: list[exp.Expression]) -> str:
+    if len(predicates) == 1:
+        return expression_sql(predicates[0])
+    return " AND ".join(
+        expression_sql(p) if isinstance(p, (exp.EQ, exp.LT, exp.GT, exp.LTE, exp.GTE)) else f"({expression_sql(p)})"
+        for p in predicates
+    )

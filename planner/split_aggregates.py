@@ -1,0 +1,119 @@
+"""``split_aggregates``: an aggregate above an exchange is computed in two phases where that moves fewer rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from sord.planner.context import Context
+from sord.planner.distribution import Distribution
+from sord.planner.estimate import Estimator, drawn
+from sord.planner.expressions import column, column_id
+from sord.planner.logical import Aggregate, Exchange, Output, Plan
+
+_SHRINKS = 0.7
+"""A first phase pays if it leaves at most this share of its rows."""
+
+
+def split_aggregates(plan: Plan, context: Context, estimate: Estimator) -> Plan:
+    """Push a partial aggregate below the exchange of each aggregate that can be split."""
+    plan = plan.with_children(tuple(split_aggregates(child, context, estimate) for child in plan.children))
+    if not isinstance(plan, Aggregate) or plan.phase or not isinstance(plan.input, Exchange):
+        return plan
+    exchange = plan.input
+    distinct = _only_distinct(plan)
+    if distinct is None and any(_halves(call, context, "", "") is None for _, call in plan.calls):
+        return plan
+    if plan.keys and not _shrinks(plan, distinct, context, estimate):
+        return plan
+    if distinct is not None:
+        return _deduplicated(plan, exchange, distinct, context)
+    partial: list[Output] = []
+    final: list[Output] = []
+    for id_, call in plan.calls:
+        first, second = context.fresh(f"{id_}_part"), context.fresh(f"{id_}_part")
+        halves = _halves(call, context, first, second)
+        assert halves is not None
+        below, above = halves
+        partial += zip((first, second), below, strict=False)
+        final.append((id_, above))
+    lower = Aggregate(exchange.input, plan.keys, tuple(partial), "partial")
+    moved = replace(exchange, input=lower, target=_renamed(exchange.target, plan.keys))
+    keys = tuple((id_, column(id_)) for id_, _ in plan.keys)
+    return Aggregate(moved, keys, tuple(final), "final", plan.calls)
+
+
+def _deduplicated(
+    plan: Aggregate, exchange: Exchange, distinct: exp.Expression, context: Context
+) -> Plan:
+    """DISTINCT aggregates of one argument: drop duplicates before the exchange, aggregate after it."""
+    argument = column_id(distinct) or context.fresh("argument")
+    keys = {id_: e for id_, e in plan.keys}
+    keys.setdefault(argument, distinct)
+    lower = Aggregate(exchange.input, tuple(keys.items()), (), "partial")
+    moved = replace(exchange, input=lower, target=_renamed(exchange.target, plan.keys))
+    calls = tuple(
+        (id_, call.transform(lambda node: column(argument) if node == distinct else node))
+        for id_, call in plan.calls
+    )
+    return Aggregate(moved, tuple((id_, column(id_)) for id_, _ in plan.keys), calls, "final", plan.calls)
+
+
+def _renamed(target: Distribution, keys: tuple[Output, ...]) -> Distribution:
+    names: dict[str, set[str]] = {}
+    for new, expression in keys:
+        old = column_id(expression)
+        if old is not None:
+            names.setdefault(old, set()).add(new)
+    return target.visible(names)
+
+
+def _shrinks(
+    plan: Aggregate, distinct: exp.Expression | None, context: Context, estimate: Estimator
+) -> bool:
+    source = estimate(plan.input)
+    keys = [e for _, e in plan.keys] + ([distinct] if distinct is not None else [])
+    mine = source.rows / context.options.workers
+    return drawn(source.distinct(keys), source.rows, mine) <= _SHRINKS * mine
+
+
+def _only_distinct(plan: Aggregate) -> exp.Expression | None:
+    """The argument, if all calls are DISTINCT ones of a single argument that is the same."""
+    found: exp.Expression | None = None
+    for _, call in plan.calls:
+        inner = call.this
+        if not isinstance(inner, exp.Distinct) or len(inner.expressions) != 1 or isinstance(call, exp.Filter):
+            return None
+        if found is not None and inner.expressions[0] != found:
+            return None
+        found = inner.expressions[0]
+    return found
+
+
+def _halves(
+    call: exp.Expression, context: Context, first: str, second: str
+) -> tuple[list[exp.Expression], exp.Expression] | None:
+    """What to compute below (under the ids ``first`` and ``second``) and what above; None if it can't be split."""
+    condition = call.expression if isinstance(call, exp.Filter) else None
+    aggregate = call.this if isinstance(call, exp.Filter) else call
+    argument = aggregate.this
+    if isinstance(argument, (exp.Distinct, exp.Order)) or aggregate.expressions:
+        return None
+
+    def below(part: exp.Expression) -> exp.Expression:
+        return part if condition is None else exp.Filter(this=part, expression=condition.copy())
+
+    total = exp.Sum(this=column(first))
+    if isinstance(aggregate, exp.Count):
+        counted = exp.Coalesce(this=total, expressions=[exp.Literal.number(0)])
+        return [below(aggregate.copy())], exp.cast(counted, "BIGINT", dialect="duckdb")
+    if isinstance(aggregate, exp.Sum):
+        return [below(aggregate.copy())], total
+    if isinstance(aggregate, (exp.Min, exp.Max)):
+        return [below(aggregate.copy())], type(aggregate)(this=column(first))
+    if isinstance(aggregate, exp.Avg) and context.is_numeric(argument):
+        parts = [below(exp.Sum(this=argument.copy())), below(exp.Count(this=argument.copy()))]
+        rows = exp.Nullif(this=exp.Sum(this=column(second)), expression=exp.Literal.number(0))
+        return parts, exp.Div(this=exp.cast(total, "DOUBLE", dialect="duckdb"), expression=rows)
+    return None

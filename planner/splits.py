@@ -1,0 +1,103 @@
+"""Splits: which rows of a table each worker reads, as plain SQL."""
+
+from __future__ import annotations
+
+from sord.planner.catalog import File
+from sord.planner.distribution import Ranged, Replicated
+from sord.planner.logical import Scan
+from sord.planner.render import parquet, quote, whole_table
+
+
+class Splits:
+    """FROM items of a fragment's scans: rendered once with place-holders, filled in for each worker."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.scans: list[Scan] = []
+
+    def source(self, scan: Scan) -> str:
+        """A place-holder, or the text itself where it is the same for all."""
+        if scan.split is None or isinstance(scan.split, Replicated):
+            return whole_table(scan)
+        self.scans.append(scan)
+        return f"\0{len(self.scans) - 1}\0"
+
+    def fill(self, sql: str, rank: int) -> str:
+        """The statement of one worker."""
+        for number, scan in enumerate(self.scans):
+            sql = sql.replace(f"\0{number}\0", _part(scan, rank, self.workers))
+        return sql
+
+    def whole(self, sql: str) -> str:
+        """The statement over whole tables."""
+        for number, scan in enumerate(self.scans):
+            sql = sql.replace(f"\0{number}\0", whole_table(scan))
+        return sql
+
+
+def _part(scan: Scan, rank: int, workers: int) -> str:
+    assert scan.table.files is not None
+    if isinstance(scan.split, Ranged):
+        return _range(scan, scan.split, rank, workers)
+    parts = assign(scan.table.files, workers)[rank]
+    whole = [file.path for file, first, last in parts if first == 0 and last == file.rows]
+    cut = [(file, first, last) for file, first, last in parts if not (first == 0 and last == file.rows)]
+    sources = [f"SELECT * FROM {parquet(scan, whole)}"] if whole else []
+    sources += [
+        # DuckDB skips the row groups outside of the range by their row numbers.
+        f"SELECT * EXCLUDE (file_row_number) FROM {parquet(scan, [file.path], ', file_row_number=true')} "
+        f"WHERE file_row_number BETWEEN {first} AND {last - 1}"
+        for file, first, last in cut
+    ]
+    if not sources:
+        return f"(SELECT * FROM {parquet(scan, [scan.table.files[0].path])} LIMIT 0)"
+    if len(sources) == 1 and whole:
+        return parquet(scan, whole)
+    return f"({' UNION ALL '.join(sources)})"
+
+
+def _range(scan: Scan, split: Ranged, rank: int, workers: int) -> str:
+    """A range of keys. DuckDB skips row groups by their minima and maxima; whole files are left out here."""
+    assert scan.table.files is not None
+    (id_,) = {id_ for id_, _ in scan.outputs} & split.key
+    name = dict(scan.outputs)[id_]
+    low = split.boundaries[rank - 1] if rank > 0 else None
+    high = split.boundaries[rank] if rank < workers - 1 else None
+    conditions = []
+    if low is not None:
+        conditions.append(f"{quote(name)} >= {low}")
+    if high is not None:
+        conditions.append(f"{quote(name)} < {high}" + (f" OR {quote(name)} IS NULL" if rank == 0 else ""))
+    paths = [file.path for file in scan.table.files if _overlaps(file, name, low, high)]
+    source = parquet(scan, paths or [scan.table.files[0].path])
+    return f"(SELECT * FROM {source} WHERE {' AND '.join(conditions) or 'true'})"
+
+
+def _overlaps(file: File, column: str, low: int | None, high: int | None) -> bool:
+    lowest, highest = file.key_ranges.get(column, (None, None))
+    if lowest is None or highest is None:
+        return True
+    return (high is None or lowest < high) and (low is None or highest >= low)
+
+
+def assign(files: tuple[File, ...], workers: int) -> list[list[tuple[File, int, int]]]:
+    """For each worker (file, first row, row after the last): consecutive row groups, about equal bytes.
+
+    Consecutive, so that a worker opens few files and the same ones in every query.
+    """
+    total = sum(file.bytes for file in files)
+    result: list[list[tuple[File, int, int]]] = [[] for _ in range(workers)]
+    seen = 0.0
+    for file in files:
+        row = 0
+        for rows in file.row_groups:
+            size = file.bytes * rows / max(file.rows, 1)
+            rank = min(int((seen + size / 2) * workers / max(total, 1)), workers - 1)
+            seen += size
+            mine = result[rank]
+            if mine and mine[-1][0] is file and mine[-1][2] == row:
+                mine[-1] = (file, mine[-1][1], row + rows)
+            else:
+                mine.append((file, row, row + rows))
+            row += rows
+    return result

@@ -1,0 +1,78 @@
+"""Execute fragments in one DuckDB, one after another: the planner's meaning without sockets or processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from sord.planner.fragment import Actual, Fragment, Place, Route
+from sord.planner.physical import DistributedPlan
+
+
+class Simulation:
+    """Runs plans of ``workers`` workers over the tables of ``database``."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, workers: int) -> None:
+        self.database = database
+        self.workers = workers
+        self.inboxes: dict[tuple[int, int], pa.Table] = {}
+        """Rows by exchange and rank; the client's rank is the number of workers."""
+        self.actual: dict[int, Actual] = {}
+        self.fragments: list[Fragment] = []
+        self.adapted = 0
+
+    def run(self, plan: DistributedPlan) -> list[tuple[Any, ...]]:
+        """The result's rows, adapting after each fragment as the coordinator does."""
+        todo = list(plan.fragments)
+        while todo:
+            fragment = self._startable(todo)
+            todo.remove(fragment)
+            if fragment.route is Route.RESULT:
+                self.fragments.append(fragment)
+                return self._cursor(fragment, self.workers).sql(fragment.sql[0]).fetchall()
+            self._run(fragment)
+            better = plan.adapt(self.actual, set())
+            if better is not None:
+                self.adapted += 1
+                plan, todo = better, list(better.fragments)
+        raise AssertionError("a plan ends with its result")
+
+    def _startable(self, todo: list[Fragment]) -> Fragment:
+        for fragment in todo:
+            if all(i.exchange in self.actual for i in fragment.inputs) and set(fragment.after) <= set(self.actual):
+                return fragment
+        raise AssertionError(f"no fragment can start: {[(f.id, f.inputs, f.after) for f in todo]}")
+
+    def _cursor(self, fragment: Fragment, rank: int) -> duckdb.DuckDBPyConnection:
+        cursor = self.database.cursor()
+        for source in fragment.inputs:
+            cursor.register(source.name, self.inboxes[source.exchange, rank])
+        return cursor
+
+    def _run(self, fragment: Fragment) -> None:
+        self.fragments.append(fragment)
+        ranks = [self.workers] if fragment.place is Place.CLIENT else list(range(self.workers))
+        assert len(fragment.sql) == len(ranks)
+        pieces: dict[int, list[pa.Table]] = {rank: [] for rank in range(self.workers + 1)}
+        rows = size = 0
+        for rank, sql in zip(ranks, fragment.sql, strict=True):
+            table = self._cursor(fragment, rank).sql(sql).to_arrow_table()
+            rows, size = rows + table.num_rows, size + table.nbytes
+            if fragment.route is Route.PARTITION:
+                numbers = table.column(table.num_columns - 1)
+                table = table.drop_columns([table.column_names[-1]])
+                for to in range(self.workers):
+                    pieces[to].append(table.filter(pa.compute.equal(numbers, to)))
+            elif fragment.route is Route.KEEP:
+                pieces[rank].append(table)
+            elif fragment.route is Route.GATHER:
+                pieces[self.workers].append(table)
+            else:
+                for to in range(self.workers):
+                    pieces[to].append(table)
+        schema = table.schema
+        for rank, parts in pieces.items():
+            self.inboxes[fragment.id, rank] = pa.concat_tables(parts) if parts else schema.empty_table()
+        self.actual[fragment.id] = Actual(rows, size)
