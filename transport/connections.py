@@ -49,15 +49,16 @@ class Connections:
         key: bytes,
         listener: socket.socket | None,
         deliver: Callable[[Link, Frame], None],
-        lost: Callable[[int, str], None],
+        ended: Callable[[Link, str | None], None],
         *,
         connect_seconds: float,
         stall_seconds: float,
         max_payload: int,
     ) -> None:
+        """Start the receiving thread. ``ended(link, reason)``: no reason if it was closed from this side."""
         self._me = me
         self._key = key
-        self._lost = lost
+        self._tell_ended = ended
         self._connect_seconds = connect_seconds
         self._stall_seconds = stall_seconds
         self._max_payload = max_payload
@@ -77,8 +78,8 @@ class Connections:
         )
         self._receiving.start()
 
-    def roster(self, peers: Mapping[int, Peer]) -> set[int]:
-        """Replace the peers, break links to those that changed or vanished, and return which these are."""
+    def roster(self, peers: Mapping[int, Peer]) -> None:
+        """Replace the peers and break the links to those that changed or vanished."""
         with self._changed:
             gone = {rank for rank, peer in self._peers.items() if peers.get(rank) != peer}
             self._peers = {rank: peer for rank, peer in peers.items() if rank != self._me.rank}
@@ -89,7 +90,6 @@ class Connections:
         # Not under the lock: this waits for a delivery in progress.
         for link in retired:
             link.retire("its place in the roster changed")
-        return gone
 
     def link(self, peer: int) -> Link:
         """The living link with ``peer``, made now if need be. Raises :class:`TransportError`."""
@@ -282,12 +282,10 @@ class Connections:
             self._received[link.rank] += link.received_bytes
             if self._links.get(link.rank) is link:
                 del self._links[link.rank]
-            silent = self._closed or link.retired
-        # Told before another connection can be made, so that "lost" never follows the new one's frames.
-        if not silent:
-            self._lost(link.rank, reason)
-        with self._changed:
             self._changed.notify_all()
+            intended = self._closed or link.retired
+        # The link that replaces this one is adopted by this same thread, later: "lost" is before its frames.
+        self._tell_ended(link, None if intended else reason)
 
     def _say(self, sock: socket.socket, kind: Kind, number: int, reason: str = "") -> None:
         payload = reason.encode()[:_MAX_REASON_BYTES]

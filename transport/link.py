@@ -32,6 +32,7 @@ class Link:
         self._reader = FrameReader(max_payload)
         self._writing = threading.Lock()
         self._delivering = threading.Lock()
+        self._ending = threading.Lock()
         self._retired = False
 
     def fileno(self) -> int:
@@ -83,9 +84,10 @@ class Link:
 
     def fail(self, reason: str) -> None:
         """Break the connection from any thread; the receiving thread notices and closes it."""
-        if self.failure is None:
-            self.failure = reason
-        sockets.shut_down(self._socket)
+        with self._ending:
+            if self.failure is None:
+                self.failure = reason
+            sockets.shut_down(self._socket)
 
     def retire(self, reason: str) -> None:
         """Break the connection, and once this returns nothing from it is delivered any more."""
@@ -100,7 +102,8 @@ class Link:
     def close(self) -> None:
         """Close the descriptor, when no sender is using it any more."""
         self.fail("the connection is closed")
-        with self._writing:
+        # Under both locks: the descriptor's number may belong to someone else as soon as it is closed.
+        with self._writing, self._ending:
             self._socket.close()
 
     def _check(self) -> None:

@@ -84,13 +84,13 @@ class MessageSocket:
                 self._fill(deadline)
             body = bytes(self._partial)
             self._expect(_LENGTH.size, in_body=False)
-        try:
-            message = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise self._broken(f"sent a message that is not JSON: {error}") from error
-        if not isinstance(message, dict):
-            raise self._broken("sent a message that is not a JSON object")
-        return message
+            try:
+                message = json.loads(body)
+            except (ValueError, RecursionError) as error:
+                raise self._broken(f"sent a message that is not JSON: {error}") from error
+            if not isinstance(message, dict):
+                raise self._broken("sent a message that is not a JSON object")
+            return message
 
     def close(self) -> None:
         """Close the socket; threads that wait on it get :class:`PeerLost`. Idempotent."""

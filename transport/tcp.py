@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
@@ -25,13 +26,14 @@ from sord.transport.security import Identity
 from sord.transport.sequences import Sequences
 
 _BACKLOG = 1024
+_DIALS_AT_ONCE = 16
 _log = logging.getLogger(__name__)
 
 
 class TcpTransport:
     """A :class:`~sord.transport.base.Transport` over TCP. Safe to use from several threads.
 
-    It runs one receiving thread, and a short-lived one for each handshake with a rank that dials in.
+    It runs one receiving thread, and short-lived ones, limited in number, for handshakes.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class TcpTransport:
             key,
             listener,
             self._deliver,
-            self._lost,
+            self._ended,
             connect_seconds=connect_seconds,
             stall_seconds=stall_seconds,
             max_payload=max_payload,
@@ -81,13 +83,12 @@ class TcpTransport:
         return self._address
 
     def roster(self, peers: Mapping[int, Peer]) -> None:
-        """Replace the known peers. What a changed or vanished one had sent is forgotten, without a ``lost``.
+        """Replace the known peers. Connections to changed or vanished ones end without a ``lost``.
 
         When this returns, nothing from such a peer's old connection is delivered any more. So don't hold a
         lock that the receiver takes.
         """
-        for rank in self._connections.roster(peers):
-            self._sequences.forget_sender(rank)
+        self._connections.roster(peers)
 
     def open(self, exchange: ExchangeId) -> TcpChannel:
         return TcpChannel(
@@ -95,9 +96,11 @@ class TcpTransport:
         )
 
     def connect(self, peers: Iterable[int]) -> None:
-        for peer in peers:
-            if peer != self._rank:
-                self._connections.link(peer)
+        others = {peer for peer in peers if peer != self._rank}
+        # A handshake is mostly waiting, so a client of many workers dials them at once.
+        with ThreadPoolExecutor(_DIALS_AT_ONCE, f"sord-rank-{self._rank}-dial") as pool:
+            for _ in pool.map(self._connections.link, others):
+                pass
 
     def forget(self, query: int) -> None:
         self._sequences.forget_query(query)
@@ -114,7 +117,7 @@ class TcpTransport:
             raise ProtocolError(f"sent a frame in the name of rank {header.sender}")
         if header.kind not in (Kind.BATCH, Kind.FINISH):
             raise ProtocolError(f"sent {header.kind.name} in the middle of a connection")
-        if not self._sequences.accept(header):
+        if not self._sequences.accept(link, header):
             return
         batch = decode_batch(frame.payload) if header.kind is Kind.BATCH else None
         try:
@@ -127,13 +130,15 @@ class TcpTransport:
             _log.exception("rank %d: the receiver failed on a frame of rank %d", self._rank, link.rank)
             raise ProtocolError(f"rank {self._rank} could not take its frame: {error!r}") from error
 
-    def _lost(self, rank: int, reason: str) -> None:
-        self._sequences.forget_sender(rank)
+    def _ended(self, link: Link, reason: str | None) -> None:
+        self._sequences.forget_link(link)
+        if reason is None:
+            return
         try:
-            self._receiver.lost(rank, reason)
+            self._receiver.lost(link.rank, reason)
         except Exception:
             _log.exception(
-                "rank %d: the receiver failed on the loss of rank %d (%s)", self._rank, rank, reason
+                "rank %d: the receiver failed on losing rank %d (%s)", self._rank, link.rank, reason
             )
 
 
