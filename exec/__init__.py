@@ -1,0 +1,1 @@
+"""Execution: coordinator, workers, exchanges, fleets. Importing this package imports none of them."""

@@ -1,0 +1,160 @@
+"""A running query in the hands of its reader."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import NoReturn
+
+import duckdb
+
+from sord.exec.errors import ExchangeError, QueryError, SordError
+from sord.exec.inbox import InboxError
+from sord.exec.query import Query
+from sord.exec.report import Report
+from sord.exec.sources import StreamSource, register, table_source
+from sord.exec.task import INPUT_SECONDS
+from sord.planner.fragment import Input
+from sord.transport.base import ExchangeId, PeerLost
+
+_SETTLE_SECONDS = 5.0
+
+
+class Execution:
+    """A query that runs. Its rows are read through :attr:`relation`, inside :meth:`guard`.
+
+    Keep it for as long as the rows are read: :meth:`close`, the end of a ``with`` block and the garbage
+    collector free them everywhere.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._relation: duckdb.DuckDBPyRelation | None = None
+        self._streams: list[StreamSource] = []
+        self._interrupted = False
+        self._finalizer = weakref.finalize(self, query.forget)
+
+    @property
+    def relation(self) -> duckdb.DuckDBPyRelation:
+        """The result, as soon as its columns are known: it may be read while fragments still run.
+
+        If the last fragment has streaming inputs it can be read once. Blocks; raises what went wrong, see
+        :mod:`sord.exec.errors`. Ctrl-C while it waits cancels the query.
+        """
+        if self._relation is None:
+            with self.guard():
+                self._relation = self._open()
+        return self._relation
+
+    @property
+    def report(self) -> Report:
+        """What the finished fragments cost. Complete once the result is read."""
+        if all(stream.exhausted for stream in self._streams):
+            # The last rows can be here before the message that says what they cost.
+            self._query.ended.wait(_SETTLE_SECONDS)
+        return self._query.report
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing runs on the workers any more; False if it takes longer. Raises nothing."""
+        return self._query.ended.wait(timeout)
+
+    def cancel(self) -> None:
+        """Stop the query everywhere. Its reader gets :class:`~sord.exec.errors.QueryCancelled`."""
+        self._query.cancel()
+
+    def close(self) -> None:
+        """Stop the query if it runs, and free its rows. Idempotent."""
+        self._finalizer()
+
+    def __enter__(self) -> Execution:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Around every call that reads the relation: raise the query's own error, not DuckDB's words for it.
+
+        An error in the client's part, and Ctrl-C, cancel the query on all workers. DuckDB's own errors come
+        out as they are.
+        """
+        with self._ctrl_c_cancels():
+            try:
+                yield
+            except BaseException as error:
+                self._raise(error)
+
+    def _open(self) -> duckdb.DuckDBPyRelation:
+        self._query.result_ready.wait()
+        if self._query.error is not None:
+            raise self._query.error
+        result = self._query.result
+        assert result is not None
+        cursor = self._query.new_cursor()
+        self._query.add_cursor(cursor)
+        for one in result.inputs:
+            self._register(cursor, one)
+        return cursor.sql(result.sql[0])
+
+    def _register(self, cursor: duckdb.DuckDBPyConnection, one: Input) -> None:
+        inboxes = self._query.mesh.inboxes
+        exchange = ExchangeId(self._query.number, one.exchange)
+        senders = self._query.senders(one.exchange, self._query.mesh.size)
+        if one.streaming:
+            schema = inboxes.wait_schema(exchange, senders)
+            stream = StreamSource(schema, lambda: inboxes.drain(exchange, senders, one.ordered))
+            self._streams.append(stream)
+            register(cursor, one.name, stream)
+        else:
+            inboxes.wait(exchange, senders, time.monotonic() + INPUT_SECONDS)
+            register(cursor, one.name, table_source(inboxes.table(exchange, senders)))
+
+    def _raise(self, error: BaseException) -> NoReturn:
+        cause = next((stream.error for stream in self._streams if stream.error is not None), error)
+        if self._interrupted or isinstance(cause, KeyboardInterrupt):
+            self.cancel()
+            raise KeyboardInterrupt from None
+        if isinstance(cause, PeerLost | InboxError):
+            # The query's thread is about to learn why; it knows best.
+            self._query.inbox_failed(cause)
+            self._query.ended.wait(_SETTLE_SECONDS)
+        if self._query.error is not None:
+            raise self._query.error.with_traceback(None) from None
+        self.cancel()
+        if isinstance(cause, PeerLost):
+            raise ExchangeError(str(cause)) from None
+        if isinstance(cause, InboxError):
+            raise QueryError(str(cause)) from None
+        if cause is not error and not isinstance(cause, SordError):
+            raise cause from None
+        raise error
+
+    @contextlib.contextmanager
+    def _ctrl_c_cancels(self) -> Iterator[None]:
+        """DuckDB may wait for rows in a thread of its own, where Ctrl-C isn't heard: the rows must end."""
+        previous = None
+        if threading.current_thread() is threading.main_thread():
+            previous = signal.getsignal(signal.SIGINT)
+        if not callable(previous):
+            yield
+            return
+        inner = previous
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            self._interrupted = True
+            self._query.cancel()
+            inner(number, frame)
+
+        signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)

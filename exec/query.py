@@ -1,0 +1,273 @@
+"""One query on its way: which fragment may start, what has finished, what went wrong."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from sord.exec import control
+from sord.exec.errors import ExchangeError, QueryCancelled, QueryError, WorkerLost
+from sord.exec.inbox import InboxError
+from sord.exec.mesh import Mesh
+from sord.exec.report import FragmentReport, Report
+from sord.exec.task import TaskRunner, TaskStopped
+from sord.planner.fragment import Actual, Fragment, PhysicalPlan, Place, Route
+from sord.transport.base import PeerLost, TransportError
+
+_BLAME_SECONDS = 3.0
+"""When a rank can't reach another: how long to wait for the better reason, that the other one died."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """A fragment's task is done at one place."""
+
+    fragment: int
+    report: control.TaskReport
+
+
+Event = _Finished | BaseException
+
+
+class Query:
+    """Runs the fragments of a plan, in a thread of its own; the result's fragment is left to the reader."""
+
+    def __init__(
+        self,
+        number: int,
+        plan: PhysicalPlan,
+        settings: Mapping[str, str],
+        mesh: Mesh,
+        new_cursor: Callable[[], duckdb.DuckDBPyConnection],
+    ) -> None:
+        self.number = number
+        self.mesh = mesh
+        self.new_cursor = new_cursor
+        self.error: BaseException | None = None
+        """Why the query failed, once it has."""
+        self.result: Fragment | None = None
+        """The last fragment, once its inputs are there or on their way."""
+        self.result_ready = threading.Event()
+        """Set when ``result`` or ``error`` is."""
+        self.ended = threading.Event()
+        """Set when nothing more will happen on the workers."""
+        self._plan = plan
+        self._settings = dict(settings)
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._begin = time.perf_counter()
+        self._fragments: dict[int, Fragment] = {fragment.id: fragment for fragment in plan.fragments}
+        self._started: dict[int, float] = {}
+        self._tasks: dict[int, list[control.TaskReport]] = {}
+        self._finished: dict[int, Actual] = {}
+        self._dropped: set[int] = set()
+        self._reports: list[FragmentReport] = []
+        self._stopped = threading.Event()
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._lock = threading.Lock()
+        self._forgotten = False
+
+    @property
+    def report(self) -> Report:
+        """Of what has finished so far."""
+        return Report(tuple(self._reports))
+
+    def start(self) -> None:
+        threading.Thread(target=self._schedule, name=f"query-{self.number}", daemon=True).start()
+
+    def done(self, rank: int, message: control.Done) -> None:
+        """A worker has finished a task."""
+        self._events.put(_Finished(message.fragment, message.report))
+
+    def failed(self, rank: int, message: control.Failed) -> None:
+        """A worker can't go on."""
+        fragment = self._fragments.get(message.fragment) if message.fragment is not None else None
+        kind = QueryError if message.lost_rank is None else ExchangeError
+        title = fragment.title if fragment is not None else ""
+        self._events.put(kind(message.message, rank=rank, title=title, error_type=message.error_type))
+
+    def fail(self, error: BaseException) -> None:
+        """Something outside the workers' DuckDBs ended the query."""
+        self._events.put(error)
+
+    def cancel(self, reason: str = "the query was cancelled") -> None:
+        """Stop everywhere; returns at once."""
+        self._events.put(QueryCancelled(reason))
+
+    def forget(self) -> None:
+        """Stop if it still runs, and free everything that is held for the query anywhere. Idempotent."""
+        with self._lock:
+            if self._forgotten:
+                return
+            self._forgotten = True
+        self.cancel("the query was closed")
+        self._stop_client()
+        self.mesh.inboxes.forget(self.number)
+        self.mesh.transport.forget(self.number)
+        self.mesh.tell_all(control.Forget(self.number))
+
+    def add_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Have ``cursor`` interrupted when the query fails."""
+        with self._lock:
+            self._cursors.append(cursor)
+
+    def senders(self, exchange: int, rank: int) -> tuple[int, ...]:
+        """Who sends an exchange that is read at ``rank``."""
+        feeder = self._fragments[exchange]
+        if feeder.place is Place.CLIENT:
+            return (self.mesh.size,)
+        if feeder.route is Route.KEEP:
+            return (rank,)
+        return tuple(range(self.mesh.size))
+
+    def _schedule(self) -> None:
+        try:
+            self._dispatch()
+            while self.result is None or len(self._finished) < len(self._started):
+                self._take(self._next_event())
+        except BaseException as error:
+            self._abort(error)
+        finally:
+            self.ended.set()
+            self.result_ready.set()
+
+    def _next_event(self) -> _Finished:
+        event = self._events.get()
+        if isinstance(event, _Finished):
+            return event
+        if isinstance(event, ExchangeError):
+            deadline = time.monotonic() + _BLAME_SECONDS
+            while (seconds := deadline - time.monotonic()) > 0:
+                try:
+                    later = self._events.get(timeout=seconds)
+                except queue.Empty:
+                    break
+                if isinstance(later, WorkerLost | QueryCancelled):
+                    raise later
+        raise event
+
+    def _take(self, event: _Finished) -> None:
+        reports = self._tasks[event.fragment]
+        reports.append(event.report)
+        fragment = self._fragments[event.fragment]
+        if len(reports) < len(self._places(fragment)):
+            return
+        report = FragmentReport(
+            fragment.id,
+            fragment.title,
+            fragment.place,
+            fragment.route,
+            self._started[fragment.id],
+            time.perf_counter() - self._begin,
+            tuple(sorted(reports, key=lambda task: task.rank)),
+        )
+        self._reports.append(report)
+        self._finished[fragment.id] = Actual(report.rows, report.bytes)
+        if self.result is None:
+            self._adapt()
+            self._drop_what_nobody_reads()
+            self._dispatch()
+
+    def _adapt(self) -> None:
+        better = self._plan.adapt(self._finished, self._started.keys() - self._finished.keys())
+        if better is not None:
+            self._plan = better
+            self._fragments |= {fragment.id: fragment for fragment in better.fragments}
+
+    def _drop_what_nobody_reads(self) -> None:
+        """Free exchanges whose readers have all finished."""
+        waiting = [fragment for fragment in self._plan.fragments if fragment.id not in self._finished]
+        waiting += [self._fragments[id_] for id_ in self._started if id_ not in self._finished]
+        needed = {one.exchange for fragment in waiting for one in fragment.inputs}
+        read = {one.exchange for id_ in self._finished for one in self._fragments[id_].inputs}
+        done_with = tuple(sorted(read - needed - self._dropped))
+        if done_with:
+            self._dropped.update(done_with)
+            self.mesh.inboxes.drop(self.number, done_with)
+            self.mesh.tell_all(control.Drop(self.number, done_with))
+
+    def _dispatch(self) -> None:
+        for fragment in self._plan.fragments:
+            if fragment.id in self._started or not self._startable(fragment):
+                continue
+            if fragment.route is Route.RESULT:
+                self.result = fragment
+                self.result_ready.set()
+                return
+            self._started[fragment.id] = time.perf_counter() - self._begin
+            self._tasks[fragment.id] = []
+            for rank in self._places(fragment):
+                task = self._task(fragment, rank)
+                if rank == self.mesh.size:
+                    threading.Thread(target=self._run_here, args=(task,), daemon=True).start()
+                else:
+                    self.mesh.send(rank, task)
+
+    def _startable(self, fragment: Fragment) -> bool:
+        return all(
+            one.exchange in (self._started if one.streaming else self._finished) for one in fragment.inputs
+        ) and all(id_ in self._finished for id_ in fragment.after)
+
+    def _places(self, fragment: Fragment) -> tuple[int, ...]:
+        if fragment.place is Place.CLIENT:
+            return (self.mesh.size,)
+        return tuple(range(self.mesh.size))
+
+    def _task(self, fragment: Fragment, rank: int) -> control.Run:
+        workers = tuple(range(self.mesh.size))
+        peers = {Route.GATHER: (self.mesh.size,), Route.KEEP: (rank,)}.get(fragment.route, workers)
+        return control.Run(
+            query=self.number,
+            fragment=fragment.id,
+            title=fragment.title,
+            sql=fragment.sql[0 if rank == self.mesh.size else rank],
+            inputs=tuple(
+                control.TaskInput(one.name, one.exchange, self.senders(one.exchange, rank), one.ordered)
+                for one in fragment.inputs
+            ),
+            partition=fragment.route is Route.PARTITION,
+            peers=peers,
+            settings=self._settings,
+        )
+
+    def _run_here(self, task: control.Run) -> None:
+        """Run a fragment in the client's own DuckDB."""
+        try:
+            cursor = self.new_cursor()
+            self.add_cursor(cursor)
+            report = TaskRunner(cursor, self.mesh.transport, self.mesh.inboxes).run(task, self._stopped)
+        except TaskStopped:
+            return
+        except TransportError as error:
+            self._events.put(ExchangeError(str(error), title=task.title))
+        except (duckdb.Error, InboxError) as error:
+            kind = type(error).__name__
+            self._events.put(QueryError(str(error), title=task.title, error_type=kind))
+        except BaseException as error:
+            self._events.put(error)
+        else:
+            self._events.put(_Finished(task.fragment, report))
+
+    def _abort(self, error: BaseException) -> None:
+        self.error = error
+        self.mesh.inboxes.fail(self.number, error if isinstance(error, Exception) else InboxError(str(error)))
+        self._stop_client()
+        self.mesh.tell_all(control.Forget(self.number))
+
+    def _stop_client(self) -> None:
+        self._stopped.set()
+        with self._lock:
+            cursors = list(self._cursors)
+        for cursor in cursors:
+            cursor.interrupt()
+
+    def inbox_failed(self, error: Exception) -> None:
+        """An exchange that this client receives is broken."""
+        if isinstance(error, PeerLost):
+            self._events.put(ExchangeError(str(error)))
+        else:
+            self._events.put(QueryError(str(error)))
