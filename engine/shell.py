@@ -7,7 +7,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Final, Protocol
 
 import duckdb
@@ -132,9 +134,32 @@ def _connect(fleet: str | None, folder: str | None, parser: argparse.ArgumentPar
 
 
 def _run(db: sord.Connection, statement: str) -> None:
-    relation = db.sql(statement)
-    if relation is not None:
-        relation.show()
+    """Runs a statement and shows its result; Ctrl-C interrupts it and raises KeyboardInterrupt.
+
+    It runs in another thread, because Python looks at signals only when a call into DuckDB has returned.
+    """
+    outcome: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            relation = db.sql(statement)
+            if relation is not None:
+                relation.show()
+        except BaseException as error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    # A daemon, so that a second Ctrl-C leaves also when the interruption is not heard.
+    Thread(target=work, name="sord-statement", daemon=True).start()
+    try:
+        outcome.result()
+    except KeyboardInterrupt:
+        # More than once: an interruption that comes before the statement has begun is lost.
+        while not outcome.done():
+            db.interrupt()
+            wait([outcome], timeout=0.1)
+        raise
 
 
 class _Input(Protocol):

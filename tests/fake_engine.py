@@ -58,6 +58,9 @@ class FakeConnection:
         relation = self._duckdb.sql(text)
         return None if relation is None else FakeRelation(relation, self)
 
+    def interrupt(self) -> None:
+        self._duckdb.interrupt()
+
     def close(self) -> None:
         self._duckdb.close()
 

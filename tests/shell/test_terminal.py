@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ class Terminal:
                 "XDG_STATE_HOME": str(home),
                 "TERM": "xterm",
                 "COLUMNS": "80",
+                "PROMPT_TOOLKIT_NO_CPR": "1",  # nobody here answers where the cursor is
                 "LINES": "24",
             }
             os.execve(sys.executable, [sys.executable, "-m", "sord.cli", "shell"], environment)
@@ -38,6 +40,13 @@ class Terminal:
             assert ready, f"no {text!r} in {self.output!r}"
             self.output += os.read(self.descriptor, 65536).decode(errors="replace")
         self.output = self.output.split(text, 1)[1]
+
+    def wait_for_signals(self, seconds: float = 30) -> None:
+        """Waits until Ctrl-C is a signal, which it is not while a line is edited: a statement has begun."""
+        deadline = time.monotonic() + seconds
+        while not termios.tcgetattr(self.descriptor)[3] & termios.ISIG:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def end(self) -> int:
         """Reads to the end of the process; its exit status."""
@@ -73,7 +82,7 @@ def test_a_statement_over_lines_an_error_and_leaving(terminal: Terminal, tmp_pat
 def test_ctrl_c_cancels_a_statement_and_ctrl_d_leaves(terminal: Terminal) -> None:
     terminal.type("select count(*) from range(100000000) a, range(100000000) b;\r")
     terminal.wait_for("b;")
-    time.sleep(0.5)  # the statement must have begun: before that Ctrl-C only empties the line
+    terminal.wait_for_signals()
     terminal.type("\x03")
     terminal.wait_for("cancelled")
     terminal.wait_for("sord>")
