@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 FLUSH_BYTES = 1 << 20
@@ -45,7 +46,7 @@ class Scatter:
         pieces = self._pending[rank]
         self._pending[rank] = []
         self._pending_bytes[rank] = self._pending_rows[rank] = 0
-        return pieces[0] if len(pieces) == 1 else _concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
 
     def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
         column = batch.column(batch.num_columns - 1)
@@ -54,7 +55,8 @@ class Scatter:
             return
         if column.null_count:
             raise ValueError("the rank of a row is NULL")
-        ranks = column.to_numpy(zero_copy_only=False)
+        # Neither to_numpy() nor pa.array(): they import pandas where it is installed, 0.3 s of a first query.
+        ranks = np.from_dlpack(column)
         highest = int(ranks.max())
         if highest >= self._size:
             raise ValueError(f"the rank of a row is {highest}, the fleet has {self._size} workers")
@@ -64,7 +66,7 @@ class Scatter:
         if counts[highest] == batch.num_rows:
             yield highest, rows
             return
-        order = pa.array(np.argsort(ranks, kind="stable"))
+        order = _int64_array(np.argsort(ranks, kind="stable"))
         start = 0
         for rank, count in enumerate(counts.tolist()):
             if count:
@@ -73,11 +75,12 @@ class Scatter:
                 start += count
 
 
+def _int64_array(values: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+
+
 def _take_rows(batch: pa.RecordBatch, indices: pa.Array) -> pa.RecordBatch:
     if not batch.num_columns:
         return batch.slice(0, len(indices))
     return batch.take(indices)
 
-
-def _concatenate(pieces: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.concat_batches(pieces)
