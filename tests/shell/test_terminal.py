@@ -88,5 +88,6 @@ def test_ctrl_c_cancels_a_statement_and_ctrl_d_leaves(terminal: Terminal) -> Non
     terminal.wait_for("sord>")
     terminal.type("select 7 as still_here;\r")
     terminal.wait_for("│          7 │")
+    terminal.wait_for("sord>")
     terminal.type("\x04")
     assert terminal.end() == 0
