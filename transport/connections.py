@@ -270,7 +270,7 @@ class Connections:
     def _install(self, link: Link) -> None:
         replaced = self._links.get(link.rank)
         if replaced is not None:
-            replaced.fail("the peer connected anew")
+            replaced.fail("connected anew")
         self._links[link.rank] = link
         self._numbers[link.rank] = link.number
         self._receiving.adopt(link, replaced)

@@ -19,6 +19,8 @@ from transport_fleet import EXCHANGE, FLEET, KEY, PATIENCE_SECONDS, Inbox, fleet
 from sord.transport import sockets
 from sord.transport.base import ExchangeId, Peer, PeerLost
 from sord.transport.frames import HEADER_BYTES, Header, Kind, encode_batch
+from sord.transport.handshakes import MAX_PENDING
+from sord.transport.link import Link
 from sord.transport.security import Identity, authenticate
 from sord.transport.tcp import TcpTransport
 
@@ -64,15 +66,15 @@ def test_killed_peer_is_reported_once_and_named() -> None:
 class Impostor:
     """Rank 1 with the fleet's key, which then says what it likes to rank 0."""
 
-    def __init__(self, target: TcpTransport) -> None:
+    def __init__(self, target: TcpTransport, number: int = 1) -> None:
         assert target.address is not None
         deadline = time.monotonic() + PATIENCE_SECONDS
         self.sock = socket.create_connection(target.address, timeout=PATIENCE_SECONDS)
         authenticate(self.sock, KEY, Identity(FLEET, 1, 1), "data", initiator=True, deadline=deadline)
-        self.say(Kind.OFFER, sequence=1)
+        self.say(Kind.OFFER, sequence=number)
         answer = memoryview(bytearray(HEADER_BYTES))
         sockets.read_exactly(self.sock, answer, deadline)
-        assert Header.unpack(answer, 0).kind is Kind.ACCEPT
+        self.answer = Header.unpack(answer, 1000).kind
 
     def say(self, kind: Kind, *, sequence: int, payload: bytes = b"", sender: int = 1) -> None:
         self.sock.sendall(Header(kind, sender, EXCHANGE, sequence, len(payload)).pack() + payload)
@@ -106,6 +108,30 @@ def test_broken_order_loses_the_peer(frames: list[dict[str, Any]], reason: str) 
     assert [(rank, reason in text) for rank, text in two.inboxes[0].losses] == [(1, True)], two.inboxes[
         0
     ].losses
+
+
+def test_only_a_newer_connection_replaces_a_living_one() -> None:
+    with fleet(2) as two:
+        inbox = two.inboxes[0]
+        first = Impostor(two.transports[0])
+        same, newer = Impostor(two.transports[0], 1), Impostor(two.transports[0], 2)
+        with first.sock, same.sock, newer.sock:
+            assert [each.answer for each in (first, same, newer)] == [Kind.ACCEPT, Kind.RETRY, Kind.ACCEPT]
+            newer.say(Kind.BATCH, sequence=0, payload=BATCH)
+            inbox.wait(lambda inbox: len(inbox.batches) == 1)
+            assert inbox.losses == [(1, "connected anew")]
+
+
+def test_retired_link_delivers_nothing_more() -> None:
+    ours, theirs = socket.socketpair()
+    link = Link(ours, 1, 1, PATIENCE_SECONDS, 1 << 20)
+    with theirs:
+        theirs.sendall(Header(Kind.FINISH, 1, EXCHANGE, 0, 0).pack())
+        link.retire("its place in the roster changed")
+        delivered: list[object] = []
+        assert link.read(delivered.append) == "its place in the roster changed"
+        assert delivered == []
+        link.close()
 
 
 def test_cut_in_a_frame_is_reported() -> None:
@@ -215,11 +241,13 @@ def test_strangers_change_nothing_in_a_running_exchange() -> None:
 
 def test_silent_strangers_do_not_keep_a_member_out() -> None:
     with fleet(2) as two:
+        threads = threading.active_count()
         silent = [
             socket.create_connection(two.transports[0].address, timeout=PATIENCE_SECONDS) for _ in range(150)
         ]
         two.transports[1].open(EXCHANGE).finish([0])
         two.inboxes[0].wait_finished({1})
+        assert threading.active_count() < threads + MAX_PENDING + 10  # some may be on their way out
         for sock in silent:
             sock.close()
 
