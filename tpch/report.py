@@ -87,9 +87,7 @@ def _duckdb_seconds(results: Sequence[QueryResult]) -> float:
     return sum(result.duckdb_seconds for result in results if result.seconds is not None)
 
 
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return "-"
+def _bytes(count: int) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

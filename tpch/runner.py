@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class QueryResult:
     fallback: str | None = None
     fragments: int = 1
     bytes_exchanged: int = 0
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: int = 0
     plan_seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
 
@@ -122,12 +123,15 @@ def _measure(db: sord.Connection, text: str, result: QueryResult) -> Measured:
     table = relation.arrow()
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     report = relation.report
-    if report is not None:
+    if report is None:
+        # The embedded engine is this process. Linux counts its memory in KiB, and since it began.
+        result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    else:
         cpu_seconds = report.cpu_seconds
         result.fallback = result.fallback or report.fallback
         result.fragments = report.fragments
         result.bytes_exchanged = report.bytes_exchanged
-        result.peak_memory_bytes = max(result.peak_memory_bytes or 0, report.peak_memory_bytes)
+        result.peak_memory_bytes = max(result.peak_memory_bytes, report.peak_memory_bytes)
         result.plan_seconds = report.plan_seconds
     return Measured(Answer.from_arrow(table, relation.types), seconds, cpu_seconds)
 
