@@ -1,7 +1,6 @@
-"""Errors that a user of sord can catch."""
+"""Errors that a user of sord can catch. Mistakes in SQL text raise DuckDB's own exceptions, in DuckDB's words."""
 
-from __future__ import annotations
+from sord.exec.errors import ExchangeError, FleetError, QueryCancelled, QueryError, WorkerLost
+from sord.exec.errors import SordError as Error
 
-
-class Error(Exception):
-    """Base of sord's own errors. Mistakes in SQL text raise DuckDB's own exceptions, with DuckDB's message."""
+__all__ = ["Error", "ExchangeError", "FleetError", "QueryCancelled", "QueryError", "WorkerLost"]

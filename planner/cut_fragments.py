@@ -45,6 +45,8 @@ class Cut:
     """Fragment id by ``id()`` of the Exchange (or definition) that it feeds."""
     targets: dict[int, Distribution]
     """How each fragment's rows lie once they have been moved."""
+    trees: frozenset[int]
+    """Fragments that ``plans`` shows; the inner steps of a sort are none of the plan's own operators."""
 
 
 def cut_fragments(
@@ -53,7 +55,7 @@ def cut_fragments(
     """Cut a plan that ends at the client. ``columns`` are (id, name, type) of the result, in order."""
     cutter = _Cutter(workers, estimate, first_id)
     cutter.result(plan, columns)
-    return Cut(tuple(cutter.fragments), cutter.plans, cutter.exchanges, cutter.targets)
+    return Cut(tuple(cutter.fragments), cutter.plans, cutter.exchanges, cutter.targets, frozenset(cutter.trees))
 
 
 class _Cutter:
@@ -65,6 +67,7 @@ class _Cutter:
         self.plans: dict[int, Plan] = {}
         self.exchanges: dict[int, int] = {}
         self.targets: dict[int, Distribution] = {}
+        self.trees: set[int] = set()
         self.shared: dict[str, Stage] = {}
 
     def result(self, plan: Plan, columns: tuple[tuple[str, str, str], ...]) -> None:
@@ -81,6 +84,7 @@ class _Cutter:
             for stage in _stages(piece)
         )
         estimated = self.estimate(plan)
+        self.trees.add(self.next_id)
         self.add(
             Fragment(
                 self.take_id(), Place.CLIENT, (sql,), inputs, Route.RESULT, (), title(piece),
@@ -165,6 +169,7 @@ class _Cutter:
             self.take_id(), place, texts, inputs, route, waits, title(piece), estimated.rows, size
         )
         self.add(fragment, plan)
+        self.trees.add(fragment.id)
         return fragment
 
     def sorted(self, plan: Exchange, target: Sorted) -> Stage:

@@ -254,6 +254,10 @@ def _selectivity(predicate: exp.Expression, source: Estimate) -> float:
     if isinstance(predicate, exp.In):
         number = len(predicate.expressions)
         return min(1.0, number * _equal_fraction(predicate.this, source))
+    if isinstance(predicate, (exp.Like, exp.ILike)) and predicate.args.get("negate"):
+        positive = predicate.copy()
+        positive.set("negate", None)
+        return 1 - _selectivity(positive, source)
     if isinstance(predicate, (exp.Like, exp.ILike)):
         pattern = predicate.expression
         text = pattern.name if isinstance(pattern, exp.Literal) else "%"
