@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import sord
 from sord.tpch.fleet import EMBEDDED, Fleet
 from sord.tpch.generate import GenerationError, generate, same_scale_factor, scale_factor_of
 from sord.tpch.spec import QUERIES
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str], program: str = "sord tpch") -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options, parser))
-    except GenerationError as error:
+    except (GenerationError, sord.Error) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return FAILED
 

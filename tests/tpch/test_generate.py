@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,11 @@ def test_parts_make_a_folder_per_table(tmp_path: Path) -> None:
         generate(out, 0.001, 2, log=quiet)
 
 
-def test_another_scale_factor_is_not_overwritten(tmp_path: Path) -> None:
-    generate(tmp_path / "sf", 0.001, log=quiet)
+def test_another_scale_factor_is_not_overwritten(tpch_sf001: Path) -> None:
     with pytest.raises(
-        GenerationError, match=r"at scale factor 0\.001, not 0\.01: remove it or choose another"
+        GenerationError, match=r"at scale factor 0\.01, not 0\.02: remove it or choose another"
     ):
-        generate(tmp_path / "sf", 0.01, log=quiet)
+        generate(tpch_sf001, 0.02, log=quiet)
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
@@ -51,9 +51,8 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_an_incomplete_folder_has_no_scale_factor(tmp_path: Path) -> None:
-    generate(tmp_path / "sf", 0.001, log=quiet)
-    (tmp_path / "sf" / "nation.parquet").unlink()
+def test_an_incomplete_folder_has_no_scale_factor(tpch_sf001: Path, tmp_path: Path) -> None:
+    shutil.copytree(tpch_sf001, tmp_path / "sf", ignore=shutil.ignore_patterns("nation.parquet"))
     assert scale_factor_of(tmp_path / "sf") is None
 
 
