@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
+import subprocess
 import sys
 import termios
 import time
@@ -17,17 +19,25 @@ import pytest
 class Terminal:
     def __init__(self, home: Path) -> None:
         self.output = ""
-        self.pid, self.descriptor = pty.fork()
-        if self.pid == 0:
-            environment = {
+        self.descriptor, other_side = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sord.cli", "shell"],
+            stdin=other_side,
+            stdout=other_side,
+            stderr=other_side,
+            start_new_session=True,
+            # Ctrl-C is a signal only to those whose controlling terminal this is.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            env={
                 **os.environ,
                 "XDG_STATE_HOME": str(home),
                 "TERM": "xterm",
                 "COLUMNS": "80",
-                "PROMPT_TOOLKIT_NO_CPR": "1",  # nobody here answers where the cursor is
                 "LINES": "24",
-            }
-            os.execve(sys.executable, [sys.executable, "-m", "sord.cli", "shell"], environment)
+                "PROMPT_TOOLKIT_NO_CPR": "1",  # nobody here answers where the cursor is
+            },
+        )
+        os.close(other_side)
 
     def type(self, text: str) -> None:
         os.write(self.descriptor, text.encode())
@@ -55,7 +65,12 @@ class Terminal:
                 pass
         except OSError:  # how Linux says that the other side of a terminal is closed
             pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._process.wait()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self.descriptor)
 
 
 @pytest.fixture
@@ -63,7 +78,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path)
     terminal.wait_for("sord>")
     yield terminal
-    os.close(terminal.descriptor)
+    terminal.close()
 
 
 def test_a_statement_over_lines_an_error_and_leaving(terminal: Terminal, tmp_path: Path) -> None:
