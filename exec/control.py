@@ -29,6 +29,8 @@ class Run:
     partition: bool
     """The last column says which of ``peers``, then ``0 .. n-1``, gets the row; else all get all rows."""
     peers: tuple[int, ...]
+    reorder: bool
+    """Whether DuckDB may change the order of joins."""
     settings: Mapping[str, str]
 
 

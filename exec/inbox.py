@@ -68,7 +68,8 @@ class Inboxes:
         return self._held_bytes
 
     def batch(self, exchange: ExchangeId, sender: int, batch: pa.RecordBatch) -> None:
-        size = batch.nbytes
+        # Not nbytes: on an empty union that came by IPC it crashes the process (pyarrow 26).
+        size = batch.get_total_buffer_size() if batch.num_rows else 0
         with self._changed:
             inbox = self._open(exchange)
             if inbox is None or inbox.error is not None:
@@ -183,8 +184,9 @@ class Inboxes:
                     continue
                 entry = entries.popleft()
                 if not isinstance(entry, Spilled):
-                    inbox.held_bytes -= entry.nbytes
-                    self._held_bytes -= entry.nbytes
+                    size = entry.get_total_buffer_size()
+                    inbox.held_bytes -= size
+                    self._held_bytes -= size
             yield inbox.load(entry)
 
     def _readable(self, exchange: ExchangeId, inbox: Inbox, candidates: list[int]) -> int:

@@ -31,7 +31,7 @@ class Scatter:
         """
         for rank, piece in self._split(batch):
             self._pending[rank].append(piece)
-            self._pending_bytes[rank] += piece.nbytes
+            self._pending_bytes[rank] += piece.get_total_buffer_size()
             self._pending_rows[rank] += piece.num_rows
             if self._pending_bytes[rank] >= FLUSH_BYTES or self._pending_rows[rank] >= FLUSH_ROWS:
                 yield rank, self._take(rank)

@@ -104,15 +104,15 @@ class TaskRunner:
                     raise TaskStopped
                 rows += batch.num_rows
                 if scatter is None:
-                    made += batch.nbytes
+                    made += batch.get_total_buffer_size()
                     outbox.put(task.peers, _as(schema, batch))
                     continue
                 for rank, piece in scatter.add(batch):
-                    made += piece.nbytes
+                    made += piece.get_total_buffer_size()
                     outbox.put((rank,), _as(schema, piece))
             if scatter is not None:
                 for rank, piece in scatter.rest():
-                    made += piece.nbytes
+                    made += piece.get_total_buffer_size()
                     outbox.put((rank,), _as(schema, piece))
             outbox.finish(schema)
         except BaseException:
