@@ -231,6 +231,7 @@ class Query:
             ),
             partition=fragment.route is Route.PARTITION,
             peers=peers,
+            reorder=fragment.reorder,
             settings=self._settings,
         )
 

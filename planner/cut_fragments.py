@@ -87,7 +87,7 @@ class _Cutter:
         self.trees.add(self.next_id)
         self.add(
             Fragment(
-                self.take_id(), Place.CLIENT, (sql,), inputs, Route.RESULT, (), title(piece),
+                self.take_id(), Place.CLIENT, (sql,), inputs, Route.RESULT, (), False, title(piece),
                 estimated.rows, estimated.rows * estimated.width(plan.columns),
             ),
             plan,
@@ -150,7 +150,8 @@ class _Cutter:
         stages = _stages(piece)
         place = _place(piece)
         splits = Splits(self.workers)
-        sql = render(piece, splits.source, build_right=bool(stages))
+        free = not stages and self.workers == 1
+        sql = render(piece, splits.source, None if free else self.builds_left)
         if route is Route.PARTITION:
             number = partition_number(target, piece.columns, self.workers)
             sql = f"SELECT *, CAST({number} AS USMALLINT) AS {PARTITION} FROM ({sql})"
@@ -166,11 +167,15 @@ class _Cutter:
         size = estimated.rows * estimated.width(plan.columns)
         waits = tuple(dict.fromkeys(i for i in after if i not in {stage.exchange for stage in stages}))
         fragment = Fragment(
-            self.take_id(), place, texts, inputs, route, waits, title(piece), estimated.rows, size
+            self.take_id(), place, texts, inputs, route, waits, free, title(piece), estimated.rows, size
         )
         self.add(fragment, plan)
         self.trees.add(fragment.id)
         return fragment
+
+    def builds_left(self, plan: Join) -> bool:
+        """Whether a semi or anti join's left input is so much smaller that it should be in the hash table."""
+        return self.estimate(plan.left).rows * 4 < self.estimate(plan.right).rows
 
     def sorted(self, plan: Exchange, target: Sorted) -> Stage:
         """A sample of sort keys gives boundaries; rows then go to the worker that sorts their range."""
@@ -181,14 +186,14 @@ class _Cutter:
         sample = Fragment(
             self.take_id(), Place.WORKERS,
             (f"SELECT {key} AS k FROM {source} USING SAMPLE 1000 ROWS",) * self.workers,
-            (Input(source, kept.id),), Route.GATHER, (), "sample sort keys", 1000.0 * self.workers, 4e4,
+            (Input(source, kept.id),), Route.GATHER, (), False, "sample sort keys", 1000.0 * self.workers, 4e4,
         )  # fmt: skip
         self.add(sample, plan.input)
         steps = ", ".join(f"{i}/{self.workers}" for i in range(1, self.workers))
         bounds = Fragment(
             self.take_id(), Place.CLIENT,
             (f"SELECT quantile_disc(k, [{steps}]) AS boundaries FROM exchange_{sample.id}",),
-            (Input(f"exchange_{sample.id}", sample.id),), Route.BROADCAST, (), "choose boundaries", 1.0, 100.0,
+            (Input(f"exchange_{sample.id}", sample.id),), Route.BROADCAST, (), False, "choose boundaries", 1.0, 100.0,
         )  # fmt: skip
         self.add(bounds, plan.input)
         columns = ", ".join(map(quote, plan.columns))
@@ -198,7 +203,7 @@ class _Cutter:
             self.take_id(), Place.WORKERS,
             (f"SELECT {columns}, coalesce({number}, 0) AS {PARTITION} FROM {source} CROSS JOIN exchange_{bounds.id}",)
             * self.workers,
-            (Input(source, kept.id), Input(f"exchange_{bounds.id}", bounds.id)), Route.PARTITION, (),
+            (Input(source, kept.id), Input(f"exchange_{bounds.id}", bounds.id)), Route.PARTITION, (), False,
             "move by sort range", estimated.rows, estimated.rows * estimated.width(plan.columns),
         )  # fmt: skip
         self.add(spread, plan.input)

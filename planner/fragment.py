@@ -63,6 +63,8 @@ class Fragment:
     after: tuple[int, ...] = ()
     """Fragments that must be finished before this one starts although it doesn't read them: a shuffle of a
     join's probe side waits for its build side, whose actual size may make the shuffle unnecessary."""
+    reorder: bool = True
+    """Whether DuckDB may choose the order of joins itself: it can't know the size of inputs and of parts of tables."""
     title: str = ""
     """A few words for people: ``scan lineitem, join orders``."""
     estimated_rows: float = 0.0

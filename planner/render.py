@@ -30,14 +30,18 @@ from sord.planner.logical import (
 _DIALECT = DuckDB()
 
 
-def render(plan: Plan, source: Callable[[Scan], str] | None = None, build_right: bool = False) -> str:
+def render(
+    plan: Plan,
+    source: Callable[[Scan], str] | None = None,
+    builds_left: Callable[[Join], bool] | None = None,
+) -> str:
     """The plan as one SELECT. Exchanges are transparent.
 
-    ``source`` gives the FROM item of a scan (the whole table by default). ``build_right`` is for statements
-    that DuckDB runs without reordering joins: the smaller input of a semi or anti join is then made the
-    build side by reducing the larger one first.
+    ``source`` gives the FROM item of a scan (the whole table by default). DuckDB builds its hash table on the
+    right input of a join that it doesn't reorder; ``builds_left`` says for which semi and anti joins that
+    would be the much larger one. Their right input is reduced to the left's keys first.
     """
-    return _Renderer(source or whole_table, build_right).select(plan)
+    return _Renderer(source or whole_table, builds_left).select(plan)
 
 
 def expression_sql(expression: exp.Expression) -> str:
@@ -70,10 +74,12 @@ def parquet(scan: Scan, paths: Iterable[str], extra: str = "") -> str:
 
 
 class _Renderer:
-    def __init__(self, source: Callable[[Scan], str], build_right: bool) -> None:
+    def __init__(
+        self, source: Callable[[Scan], str], builds_left: Callable[[Join], bool] | None
+    ) -> None:
         self.source = source
-        self.build_right = build_right
-        self.reductions = 0
+        self.builds_left = builds_left
+        self.reduced = 0
 
     def select(self, plan: Plan) -> str:
         if isinstance(plan, With):
@@ -143,7 +149,16 @@ class _Renderer:
 
     def join(self, plan: Join) -> str:
         kind = plan.kind.upper()
-        condition = _conjunction([exp.EQ(this=a, expression=b) for a, b in plan.keys] + list(plan.residual))
+        equal = [exp.EQ(this=a, expression=b) for a, b in plan.keys]
+        condition = _conjunction([*equal, *plan.residual])
+        if plan.kind in ("semi", "anti") and equal and self.builds_left is not None and self.builds_left(plan):
+            self.reduced += 1
+            left = f"reduced_{self.reduced}"
+            asked = f"SELECT * FROM {self.operand(plan.right)} SEMI JOIN {left} ON {_conjunction(equal)}"
+            return (
+                f"(WITH {left} AS MATERIALIZED ({self.select(plan.left)}) "
+                f"SELECT * FROM {left} {kind} JOIN ({asked}) ON {condition})"
+            )
         left = self.join(plan.left) if isinstance(plan.left, Join) else self.operand(plan.left)
         right = self.operand(plan.right)
         if condition == "":
