@@ -12,7 +12,7 @@ import duckdb
 from sord.exec import control
 from sord.exec.errors import WorkerLost
 from sord.exec.execution import Execution
-from sord.exec.fleet import Fleet
+from sord.exec.fleet import Fleet, Member
 from sord.exec.mesh import Mesh
 from sord.exec.query import Query
 from sord.planner.fragment import PhysicalPlan
@@ -58,6 +58,11 @@ class Coordinator:
     def size(self) -> int:
         """Workers of the fleet."""
         return self._mesh.size
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The workers, by rank; none before the start."""
+        return self._mesh.members
 
     @property
     def pids(self) -> tuple[int, ...]:

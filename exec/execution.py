@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
 import weakref
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import NoReturn
 
 import duckdb
 
 from sord.exec.errors import ExchangeError, QueryError, SordError
 from sord.exec.inbox import InboxError
+from sord.exec.interrupts import on_ctrl_c
 from sord.exec.query import Query
 from sord.exec.report import Report
 from sord.exec.sources import StreamSource, register, table_source
@@ -86,7 +85,7 @@ class Execution:
         An error in the client's part, and Ctrl-C, cancel the query on all workers. DuckDB's own errors come
         out as they are.
         """
-        with self._ctrl_c_cancels():
+        with on_ctrl_c(self._interrupt):
             try:
                 yield
             except BaseException as error:
@@ -137,24 +136,6 @@ class Execution:
             raise cause from None
         raise error
 
-    @contextlib.contextmanager
-    def _ctrl_c_cancels(self) -> Iterator[None]:
-        """DuckDB may wait for rows in a thread of its own, where Ctrl-C isn't heard: the rows must end."""
-        previous = None
-        if threading.current_thread() is threading.main_thread():
-            previous = signal.getsignal(signal.SIGINT)
-        if not callable(previous):
-            yield
-            return
-        inner = previous
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            self._interrupted = True
-            self._query.cancel()
-            inner(number, frame)
-
-        signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        self.cancel()

@@ -83,4 +83,3 @@ def _take_rows(batch: pa.RecordBatch, indices: pa.Array) -> pa.RecordBatch:
     if not batch.num_columns:
         return batch.slice(0, len(indices))
     return batch.take(indices)
-

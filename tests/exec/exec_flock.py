@@ -58,7 +58,9 @@ class Flock:
 
     def __init__(self, url: str, **options: float) -> None:
         self.connection = duckdb.connect()
-        self.coordinator = Coordinator(parse_fleet(url), self.connection.cursor, **options)  # type: ignore[arg-type]
+        fleet = parse_fleet(url)
+        self.key = fleet.key
+        self.coordinator = Coordinator(fleet, self.connection.cursor, **options)  # type: ignore[arg-type]
         self.size = self.coordinator.size
 
     def rows(self, plan: PhysicalPlan) -> list[tuple[object, ...]]:
@@ -67,3 +69,7 @@ class Flock:
     def close(self) -> None:
         self.coordinator.close()
         self.connection.close()
+
+
+LONG = "SELECT sum(a.range * b.range) AS n FROM range(1000000000) a, range(1000000000) b"
+"""A statement that takes longer than any test."""
