@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -25,9 +26,7 @@ def identity(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
     return tuple((path, (status := os.stat(path)).st_mtime_ns, status.st_size) for path in paths)
 
 
-def read_table(
-    cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str], options: str
-) -> Table:
+def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str], options: str) -> Table:
     """Build a :class:`Table` from the footers of ``paths``. Raises DuckDB's errors for what isn't Parquet."""
     listed = "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
     described = cursor.execute(f"DESCRIBE SELECT * FROM read_parquet({listed}{options})").fetchall()
@@ -53,20 +52,17 @@ def read_table(
     clusterings, ranges = _clusterings(cursor, listed, types)
     clustered = {clustering.column for clustering in clusterings}
     statistics = {
-        row[0]: _column(types[row[0]], *row[1:4], *map(_whole, row[4:8]), row[8], row[0] in clustered)
-        for row in chunks
-        if row[0] in types
+        name: _column(
+            types[name], physical, low, high, nulls, values, size, dictionary, rows, name in clustered
+        )
+        for name, physical, low, high, nulls, values, size, dictionary, rows in chunks
+        if name in types
     }
     files = tuple(
         File(path, sum(rows), os.path.getsize(path), tuple(rows), ranges.get(path, {}))
         for path, rows in rows_of.items()
     )
     return Table(name, columns, total, statistics, files, clusterings, options)
-
-
-def _whole(number: object) -> int | None:
-    """DuckDB sums integers to HUGEINT and Decimal."""
-    return None if number is None else int(number)  # type: ignore[call-overload, no-any-return]
 
 
 def _column(
@@ -123,7 +119,7 @@ def _distinct_in_group(width: int | None, size: float, dictionary: float, rows: 
     bits = (size - dictionary) * 8 / rows
     if dictionary > size * 0.2 or bits > 15:
         return rows
-    return min(max(1.0, 0.75 * 2.0**bits), rows)
+    return min(max(1.0, 0.75 * math.exp2(bits)), rows)
 
 
 def _distinct_in_all(in_group: float, rows: float, values: float) -> float:
@@ -159,7 +155,7 @@ def _clusterings(
         if not mine or any(low is None or high is None for _, low, high, _ in mine):
             continue
         groups = sorted((low, high, count) for _, low, high, count in mine)
-        reaching = sum(1 for a, b in zip(groups, groups[1:], strict=False) if a[1] > b[0])
+        reaching = sum(1 for a, b in itertools.pairwise(groups) if a[1] > b[0])
         values = groups[-1][1] - groups[0][0] + 1
         if reaching > _OVERLAP * len(groups) or values < 1000:
             continue
@@ -174,4 +170,3 @@ def _merged(groups: list[tuple[int, int, int]]) -> tuple[tuple[int, int, int], .
     step = -(-len(groups) // _ROW_GROUPS_LIMIT)
     parts = [groups[start : start + step] for start in range(0, len(groups), step)]
     return tuple((part[0][0], max(g[1] for g in part), sum(g[2] for g in part)) for part in parts)
-

@@ -82,7 +82,7 @@ class _Select:
     plan: Plan
     calls: list[Output] = field(default_factory=list)
     windows: list[tuple[str, exp.Window]] = field(default_factory=list)
-    applies: list[tuple[str, Plan, str, exp.Expression | None]] = field(default_factory=list)
+    applies: list[tuple[str, Plan, str, exp.Expr | None]] = field(default_factory=list)
 
 
 class _Binder:
@@ -93,7 +93,7 @@ class _Binder:
         self.definitions: dict[str, Plan] = {}
         self.shared: dict[int, tuple[str, _Query]] = {}
 
-    def query(self, tree: exp.Expression, parent: _Scope) -> _Query:
+    def query(self, tree: exp.Expr, parent: _Scope) -> _Query:
         scope = _Scope(parent)
         with_ = tree.args.get("with_")
         if with_ is not None:
@@ -116,7 +116,7 @@ class _Binder:
 
     # FROM
 
-    def _source(self, node: exp.Expression, scope: _Scope) -> Plan:
+    def _source(self, node: exp.Expr, scope: _Scope) -> Plan:
         if isinstance(node, exp.Table):
             if node.args.get("joins"):
                 raise Unsupported("a parenthesised join")
@@ -194,7 +194,17 @@ class _Binder:
     # SELECT
 
     def _select(self, tree: exp.Select, scope: _Scope) -> _Query:
-        for part in ("qualify", "cluster", "distribute", "sort", "sample", "match", "into", "windows", "pivots"):
+        for part in (
+            "qualify",
+            "cluster",
+            "distribute",
+            "sort",
+            "sample",
+            "match",
+            "into",
+            "windows",
+            "pivots",
+        ):
             if tree.args.get(part):
                 raise Unsupported(part.upper())
         select = _Select(scope, self._from(tree, scope))
@@ -213,7 +223,7 @@ class _Binder:
             rewrite = self._aggregate(group, select)
             items = [(name, rewrite(expression)) for name, expression in items]
             kept = rewrite(kept) if kept is not None else None
-            order = [(item, position, rewrite(e) if e is not None else None) for item, position, e in order]
+            order = [(item, at, rewrite(e) if e is not None else None) for item, at, e in order]
             select.windows = [(id_, rewrite(call)) for id_, call in select.windows]  # type: ignore[misc]
         self._attach(select)
         if kept is not None:
@@ -227,22 +237,22 @@ class _Binder:
         self,
         tree: exp.Select,
         select: _Select,
-        items: list[tuple[str, exp.Expression]],
-        order: list[tuple[exp.Ordered, int | None, exp.Expression | None]],
+        items: list[tuple[str, exp.Expr]],
+        order: list[tuple[exp.Ordered, int | None, exp.Expr | None]],
     ) -> _Query:
         outputs: list[Output] = []
         for name, expression in items:
             outputs.append((self._output_id(name, expression, outputs), expression))
         ids = [id_ for id_, _ in outputs]
         hidden: list[Output] = []
-        sort: list[exp.Expression] = []
-        for item, position, expression in order:
+        sort: list[exp.Expr] = []
+        for item, position, by in order:
             if position is None:
-                assert expression is not None
-                match = next((id_ for id_, e in outputs + hidden if e == expression), None)
+                assert by is not None
+                match = next((id_ for id_, e in outputs + hidden if e == by), None)
                 if match is None:
                     match = self.context.fresh("order_key")
-                    hidden.append((match, expression))
+                    hidden.append((match, by))
             else:
                 match = ids[position]
             sort.append(_ordered(item, match))
@@ -251,9 +261,7 @@ class _Binder:
             if distinct.args.get("on") or hidden:
                 raise Unsupported("DISTINCT ON")
             select.plan = Project(select.plan, _unique(outputs))
-            select.plan = Aggregate(
-                select.plan, tuple((id_, column(id_)) for id_, _ in _unique(outputs)), ()
-            )
+            select.plan = Aggregate(select.plan, tuple((id_, column(id_)) for id_, _ in _unique(outputs)), ())
         else:
             select.plan = Project(select.plan, _unique(outputs + hidden))
         limit, offset = _limit(tree)
@@ -263,7 +271,7 @@ class _Binder:
             select.plan = Project(select.plan, tuple((id_, column(id_)) for id_, _ in _unique(outputs)))
         return _Query(select.plan, [(name, id_) for (name, _), id_ in zip(items, ids, strict=True)])
 
-    def _output_id(self, name: str, expression: exp.Expression, outputs: list[Output]) -> str:
+    def _output_id(self, name: str, expression: exp.Expr, outputs: list[Output]) -> str:
         known = column_id(expression)
         if known is not None:
             return known
@@ -272,7 +280,7 @@ class _Binder:
 
     def _order_item(
         self, item: exp.Ordered, names: dict[str, int], select: _Select
-    ) -> tuple[exp.Ordered, int | None, exp.Expression | None]:
+    ) -> tuple[exp.Ordered, int | None, exp.Expr | None]:
         by = item.this
         if isinstance(by, exp.Column) and not by.table:
             position = names.get(by.name.lower())
@@ -283,10 +291,10 @@ class _Binder:
             return item, int(by.this) - 1, None
         return item, None, self._expression(by, select)
 
-    def _ordered(self, query: _Query, tree: exp.Expression, scope: _Scope) -> _Query:
+    def _ordered(self, query: _Query, tree: exp.Expr, scope: _Scope) -> _Query:
         """ORDER BY, LIMIT and OFFSET of a set operation or a parenthesised query: over its output names."""
         names = {name.lower(): id_ for name, id_ in reversed(query.outputs)}
-        sort: list[exp.Expression] = []
+        sort: list[exp.Expr] = []
         for item in _order(tree):
             by = item.this
             if isinstance(by, exp.Literal) and not by.is_string:
@@ -310,12 +318,14 @@ class _Binder:
                 expression = self._expression(node, select)
                 known = column_id(expression)
                 keys.append((known or self.context.fresh("key", self.context.infer(expression)), expression))
-            if len(select.calls) != before or select.applies and any(
-                references(e) & {a[2] for a in select.applies} for _, e in keys
+            if len(select.calls) != before or (
+                select.applies and any(references(e) & {a[2] for a in select.applies} for _, e in keys)
             ):
                 raise Unsupported("an aggregate or a subquery in GROUP BY")
         select.plan = Aggregate(select.plan, _unique(keys), tuple(select.calls))
-        return _Rewrite(keys, {id_ for id_, _ in select.calls}, {apply[2] for apply in select.applies}, select)
+        return _Rewrite(
+            keys, {id_ for id_, _ in select.calls}, {apply[2] for apply in select.applies}, select
+        )
 
     def _attach(self, select: _Select) -> None:
         for kind, subquery, output, operand in select.applies:
@@ -324,10 +334,10 @@ class _Binder:
 
     # Expressions
 
-    def _expression(self, node: exp.Expression, select: _Select) -> exp.Expression:
+    def _expression(self, node: exp.Expr, select: _Select) -> exp.Expr:
         """The expression over column ids; its aggregates, windows and subqueries are collected in ``select``."""
 
-        def change(part: exp.Expression) -> exp.Expression | None:
+        def change(part: exp.Expr) -> exp.Expr | None:
             if isinstance(part, exp.Column):
                 return column(select.scope.column(part))
             if isinstance(part, exp.Window):
@@ -359,7 +369,10 @@ class _Binder:
         return bound
 
     def _collected(
-        self, found: list[tuple[str, exp.Expression]] | list[tuple[str, exp.Window]], call: exp.Expression, name: str
+        self,
+        found: list[tuple[str, exp.Expr]] | list[tuple[str, exp.Window]],
+        call: exp.Expr,
+        name: str,
     ) -> exp.Column:
         for id_, other in found:
             if other == call:
@@ -368,9 +381,7 @@ class _Binder:
         found.append((id_, call))  # type: ignore[arg-type]
         return column(id_)
 
-    def _subquery(
-        self, kind: str, tree: exp.Expression, select: _Select, operand: exp.Expression | None
-    ) -> exp.Column:
+    def _subquery(self, kind: str, tree: exp.Expr, select: _Select, operand: exp.Expr | None) -> exp.Column:
         query = self.query(tree.this if isinstance(tree, exp.Subquery) else tree, select.scope)
         if kind != "exists":
             if len(query.outputs) != 1:
@@ -400,9 +411,7 @@ class _Binder:
         kind = type(tree).__name__.lower()
         all_ = not tree.args.get("distinct", True)
         try:
-            described = self.context.catalog.describe(
-                f"({render(plans[0])}) UNION ALL ({render(plans[1])})"
-            )
+            described = self.context.catalog.describe(f"({render(plans[0])}) UNION ALL ({render(plans[1])})")
         except Exception as error:
             raise Unsupported("a correlated set operation") from error
         types = tuple(type_ for _, type_ in described)
@@ -423,8 +432,8 @@ class _Rewrite:
     subqueries: set[str]
     select: _Select
 
-    def __call__(self, expression: exp.Expression) -> exp.Expression:
-        def change(node: exp.Expression) -> exp.Expression | None:
+    def __call__(self, expression: exp.Expr) -> exp.Expr:
+        def change(node: exp.Expr) -> exp.Expr | None:
             return next((column(id_) for id_, key in self.keys if key == node), None)
 
         result = replace(expression, change)
@@ -445,7 +454,7 @@ def _without_columns(scope: _Scope) -> _Scope:
     return _Scope(scope.parent, {}, scope.ctes)
 
 
-def _order(tree: exp.Expression) -> list[exp.Ordered]:
+def _order(tree: exp.Expr) -> list[exp.Ordered]:
     order = tree.args.get("order")
     if order is None:
         return []
@@ -460,14 +469,14 @@ def _ordered(item: exp.Ordered, id_: str) -> exp.Ordered:
     return result
 
 
-def _limit(tree: exp.Expression) -> tuple[int | None, int]:
+def _limit(tree: exp.Expr) -> tuple[int | None, int]:
     limit, offset = tree.args.get("limit"), tree.args.get("offset")
     if limit is not None and (not isinstance(limit, exp.Limit) or limit.args.get("limit_options")):
         raise Unsupported("FETCH or LIMIT in percent")
     return _count(limit), _count(offset) or 0
 
 
-def _count(node: exp.Expression | None) -> int | None:
+def _count(node: exp.Expr | None) -> int | None:
     if node is None:
         return None
     value = node.expression
@@ -476,17 +485,22 @@ def _count(node: exp.Expression | None) -> int | None:
     return int(value.this)
 
 
-def _count_references(tree: exp.Expression) -> dict[str, int]:
+def _count_references(tree: exp.Expr) -> dict[str, int]:
     counts: dict[str, int] = {}
     for node in tree.find_all(exp.Table):
         counts[node.name.lower()] = counts.get(node.name.lower(), 0) + 1
     return counts
 
 
-def _is_costly(tree: exp.Expression) -> bool:
+def _is_costly(tree: exp.Expr) -> bool:
     """Whether computing a CTE once and reading it twice beats computing it twice."""
     return (
-        bool(tree.args.get("joins") or tree.args.get("group") or tree.args.get("distinct") or tree.args.get("limit"))
+        bool(
+            tree.args.get("joins")
+            or tree.args.get("group")
+            or tree.args.get("distinct")
+            or tree.args.get("limit")
+        )
         or isinstance(tree, exp.SetOperation)
         or tree.find(exp.AggFunc, exp.Window) is not None
     )

@@ -11,7 +11,17 @@ from sord.planner.expressions import column_id
 from sord.planner.logical import Plan
 from sord.planner.render import render
 
-NUMERIC = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+NUMERIC = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class Context:
             self.types.update(described)
         return self.types.get(id_)
 
-    def infer(self, expression: exp.Expression) -> str | None:
+    def infer(self, expression: exp.Expr) -> str | None:
         """The DuckDB type of an expression, where that is obvious; None otherwise."""
         known = column_id(expression)
         if known is not None:
@@ -71,7 +81,7 @@ class Context:
             return "BIGINT"
         return None
 
-    def is_numeric(self, expression: exp.Expression) -> bool:
+    def is_numeric(self, expression: exp.Expr) -> bool:
         """Whether the expression is surely a number. False when in doubt."""
         known = column_id(expression)
         if known is not None:
@@ -91,7 +101,6 @@ class Context:
             default = expression.args.get("default")
             return all(self.is_numeric(part) for part in results + ([default] if default else []))
         return False
-
 
 
 def is_number(type_: str) -> bool:

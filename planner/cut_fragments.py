@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 from sord.planner.distribution import Distribution, Hashed, Ranged, Replicated, Single, Sorted, Spread
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
@@ -50,12 +49,18 @@ class Cut:
 
 
 def cut_fragments(
-    plan: Plan, columns: tuple[tuple[str, str, str], ...], workers: int, estimate: Estimator, first_id: int = 0
+    plan: Plan,
+    columns: tuple[tuple[str, str, str], ...],
+    workers: int,
+    estimate: Estimator,
+    first_id: int = 0,
 ) -> Cut:
     """Cut a plan that ends at the client. ``columns`` are (id, name, type) of the result, in order."""
     cutter = _Cutter(workers, estimate, first_id)
     cutter.result(plan, columns)
-    return Cut(tuple(cutter.fragments), cutter.plans, cutter.exchanges, cutter.targets, frozenset(cutter.trees))
+    return Cut(
+        tuple(cutter.fragments), cutter.plans, cutter.exchanges, cutter.targets, frozenset(cutter.trees)
+    )
 
 
 class _Cutter:
@@ -80,7 +85,12 @@ class _Cutter:
         sql = f"SELECT {items} FROM ({render(piece)})"
         ordered = {e.exchange for e in _stages(piece) if _is_ordered(plan, self.exchanges, e.exchange)}
         inputs = tuple(
-            Input(stage_name(stage), stage.exchange, streaming=len(_stages(piece)) == 1, ordered=stage.exchange in ordered)
+            Input(
+                stage_name(stage),
+                stage.exchange,
+                streaming=len(_stages(piece)) == 1,
+                ordered=stage.exchange in ordered,
+            )
             for stage in _stages(piece)
         )
         estimated = self.estimate(plan)
@@ -283,7 +293,9 @@ def title(piece: Plan) -> str:
         elif isinstance(plan, Aggregate):
             words.append(f"{plan.phase} aggregate".strip())
         elif isinstance(plan, Sort):
-            words.append("top" if plan.limit is not None and plan.order else "limit" if plan.limit else "sort")
+            words.append(
+                "top" if plan.limit is not None and plan.order else "limit" if plan.limit else "sort"
+            )
         elif isinstance(plan, Stage):
             words.append(f"read {plan.exchange}")
         elif isinstance(plan, (Filter, Project, Values)):
@@ -293,5 +305,3 @@ def title(piece: Plan) -> str:
 
     walk(piece)
     return ", ".join(words)
-
-

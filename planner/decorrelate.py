@@ -29,7 +29,7 @@ from sord.planner.logical import (
 
 def decorrelate(plan: Plan, context: Context) -> Plan:
     """The plan without Apply nodes."""
-    predicates: list[exp.Expression] = []
+    predicates: list[exp.Expr] = []
     applies: list[Apply] = []
     while isinstance(plan, (Filter, Apply)):
         if isinstance(plan, Filter):
@@ -58,14 +58,14 @@ def decorrelate(plan: Plan, context: Context) -> Plan:
     return Filter(result, tuple(predicates)) if predicates else result
 
 
-def _exists(left: Plan, subquery: Plan, kind: str, condition: tuple[exp.Expression, ...] = ()) -> Plan:
+def _exists(left: Plan, subquery: Plan, kind: str, condition: tuple[exp.Expr, ...] = ()) -> Plan:
     right, pulled = _pull(subquery, free_columns(subquery))
     if isinstance(right, Aggregate) and not right.keys and kind == "semi" and not pulled and not condition:
         return left  # an aggregate without keys always has its one row
     return Join(kind, left, right, residual=condition + tuple(pulled))
 
 
-def _equal(apply: Apply, subquery: Plan) -> tuple[exp.Expression, ...]:
+def _equal(apply: Apply, subquery: Plan) -> tuple[exp.Expr, ...]:
     assert apply.operand is not None
     return (exp.EQ(this=apply.operand.copy(), expression=column(subquery.columns[0])),)
 
@@ -97,7 +97,7 @@ def _scalar(left: Plan, apply: Apply, subquery: Plan, context: Context) -> Plan:
     if not outer:
         row = subquery if _is_one_row(subquery) else AssertOneRow(subquery)
         return Join("inner", left, Project(row, ((apply.output, column(value)),)))
-    result: exp.Expression = column(value)
+    result: exp.Expr = column(value)
     while isinstance(subquery, Project):
         result = substitute(result, dict(subquery.outputs))
         subquery = subquery.input
@@ -105,7 +105,7 @@ def _scalar(left: Plan, apply: Apply, subquery: Plan, context: Context) -> Plan:
         raise Unsupported("a correlated scalar subquery that is not an aggregate")
     source, pulled = _pull(subquery.input, outer)
     keys: list[Output] = []
-    equal: list[tuple[exp.Expression, exp.Expression]] = []
+    equal: list[tuple[exp.Expr, exp.Expr]] = []
     for predicate in pulled:
         inner, outside = _sides(predicate, outer)
         id_ = column_id(inner)
@@ -125,10 +125,13 @@ def _scalar(left: Plan, apply: Apply, subquery: Plan, context: Context) -> Plan:
     return Project(joined, (*passed, (apply.output, substitute(result, zero))))
 
 
-def _sides(predicate: exp.Expression, outer: set[str]) -> tuple[exp.Expression, exp.Expression]:
+def _sides(predicate: exp.Expr, outer: set[str]) -> tuple[exp.Expr, exp.Expr]:
     """The inner and the outer operand of a correlated equality."""
     if isinstance(predicate, exp.EQ):
-        for inner, outside in ((predicate.this, predicate.expression), (predicate.expression, predicate.this)):
+        for inner, outside in (
+            (predicate.this, predicate.expression),
+            (predicate.expression, predicate.this),
+        ):
             if not references(inner) & outer and references(outside) <= outer and references(inner):
                 return inner, outside
     raise Unsupported("a scalar subquery correlated by something else than an equality")
@@ -147,7 +150,7 @@ def free_columns(plan: Plan) -> set[str]:
     return used - made
 
 
-def _expressions(plan: Plan) -> list[exp.Expression]:
+def _expressions(plan: Plan) -> list[exp.Expr]:
     if isinstance(plan, Filter):
         return list(plan.predicates)
     if isinstance(plan, Project):
@@ -165,7 +168,7 @@ def _expressions(plan: Plan) -> list[exp.Expression]:
     return []
 
 
-def _pull(plan: Plan, outer: set[str]) -> tuple[Plan, list[exp.Expression]]:
+def _pull(plan: Plan, outer: set[str]) -> tuple[Plan, list[exp.Expr]]:
     """The plan without the predicates that use ``outer`` columns, and those; their other columns are delivered."""
     if not free_columns(plan) & outer:
         return plan, []
@@ -206,7 +209,7 @@ def _is_one_row(plan: Plan) -> bool:
     return isinstance(plan, Aggregate) and not plan.keys
 
 
-def _never_null(expression: exp.Expression, plan: Plan) -> bool:
+def _never_null(expression: exp.Expr, plan: Plan) -> bool:
     """Whether footers prove that a column of the plan has no NULL. False when in doubt."""
     id_ = column_id(expression)
     if id_ is None:
@@ -232,7 +235,7 @@ def _never_null(expression: exp.Expression, plan: Plan) -> bool:
     return False
 
 
-def _bare(expression: exp.Expression) -> exp.Expression:
+def _bare(expression: exp.Expr) -> exp.Expr:
     while isinstance(expression, exp.Paren):
         expression = expression.this
     return expression

@@ -180,7 +180,9 @@ class _Distributor:
                 away = isinstance(where, (Single, Replicated))
                 moved.append(Exchange(side, Spread()) if away else side)
             else:
-                moved.append(Exchange(side, Hashed(tuple(frozenset((id_,)) for id_ in side.columns), plan.types)))
+                moved.append(
+                    Exchange(side, Hashed(tuple(frozenset((id_,)) for id_ in side.columns), plan.types))
+                )
                 result = Hashed(tuple(frozenset((id_,)) for id_ in plan.outputs), plan.types)
         return replace(plan, inputs=tuple(moved)), result
 
@@ -192,7 +194,7 @@ class _Distributor:
             source = Sort(source, plan.order, plan.limit + plan.offset, 0, "partial")
         return plan.with_children((Exchange(source, Single()),)), Single()
 
-    def hashed(self, keys: list[exp.Expression], source: Plan) -> Hashed:
+    def hashed(self, keys: list[exp.Expr], source: Plan) -> Hashed:
         ids = [id_ for key in keys if (id_ := column_id(key)) is not None]
         types = (self.context.type_of(id_, source) for id_ in ids)
         return Hashed(tuple(frozenset((id_,)) for id_ in ids), tuple(type_ or "" for type_ in types))
@@ -233,7 +235,7 @@ def _interesting(plan: Plan) -> set[str]:
     stack = [plan]
     while stack:
         node = stack.pop()
-        expressions: list[exp.Expression] = []
+        expressions: list[exp.Expr] = []
         if isinstance(node, Join):
             expressions = [side for key in node.keys for side in key]
         elif isinstance(node, Aggregate):
@@ -246,4 +248,3 @@ def _interesting(plan: Plan) -> set[str]:
             found |= {old for new, e in node.outputs if new in found and (old := column_id(e)) is not None}
         stack.extend(node.children)
     return found
-

@@ -38,16 +38,16 @@ class _Key:
     type: str
 
 
-def distribute_join(
-    plan: Join, left: Placed, right: Placed, context: Context, estimate: Estimator
-) -> Placed:
+def distribute_join(plan: Join, left: Placed, right: Placed, context: Context, estimate: Estimator) -> Placed:
     """The join over placed inputs, and how its rows lie. ``plan`` is the join over the inputs as they were."""
     if isinstance(left[1], Single) or isinstance(right[1], Single):
         return _join_with_client(plan, left, right, context, estimate)
     plan, left, right = _keys_as_columns(plan, left, right, context)
     keys = _movable_keys(plan, context)
     left_layout = _layout(plan.left, left[1], _is_placed(left[1], [key.left for key in keys], keys), estimate)
-    right_layout = _layout(plan.right, right[1], _is_placed(right[1], [key.right for key in keys], keys), estimate)
+    right_layout = _layout(
+        plan.right, right[1], _is_placed(right[1], [key.right for key in keys], keys), estimate
+    )
     choice = choose(
         plan.kind,
         left_layout,
@@ -148,12 +148,14 @@ def _scan_everywhere(plan: Plan, estimate: Estimator) -> float:
     return math.inf
 
 
-def _keys_as_columns(plan: Join, left: Placed, right: Placed, context: Context) -> tuple[Join, Placed, Placed]:
+def _keys_as_columns(
+    plan: Join, left: Placed, right: Placed, context: Context
+) -> tuple[Join, Placed, Placed]:
     """Compute keys that are expressions below the join, so that rows can be moved by them."""
     sides = [(plan.left, *left), (plan.right, *right)]
     keys = [list(pair) for pair in plan.keys]
     for index in (0, 1):
-        added: list[tuple[str, exp.Expression]] = []
+        added: list[tuple[str, exp.Expr]] = []
         for pair in keys:
             if column_id(pair[index]) is None:
                 id_ = context.fresh("key", context.infer(pair[index]))
@@ -213,7 +215,9 @@ def _is_placed(where: Distribution, ids: list[str], keys: list[_Key]) -> bool:
     positions = _positions(where, ids)
     if positions is None:
         return False
-    return not isinstance(where, Hashed) or where.types == tuple(keys[position].type for position in positions)
+    return not isinstance(where, Hashed) or where.types == tuple(
+        keys[position].type for position in positions
+    )
 
 
 def _lie_alike(left: Placed, right: Placed, keys: list[_Key]) -> bool:
@@ -245,7 +249,9 @@ def _same_boundaries(left: Placed, right: Placed, estimate: Estimator) -> tuple[
     a, b = left[1], right[1]
     if not isinstance(a, Ranged) or not isinstance(b, Ranged) or a.boundaries == b.boundaries:
         return left, right
-    keep_left = _is_fixed(left) or not _is_fixed(right) and _read(left[0], estimate) >= _read(right[0], estimate)
+    keep_left = _is_fixed(left) or (
+        not _is_fixed(right) and _read(left[0], estimate) >= _read(right[0], estimate)
+    )
     if keep_left:
         return left, (_rebound(right[0], b.boundaries, a.boundaries), replace(b, boundaries=a.boundaries))
     return (_rebound(left[0], a.boundaries, b.boundaries), replace(a, boundaries=b.boundaries)), right
@@ -273,5 +279,3 @@ def _scheme(kept: Distribution, kept_ids: list[str], moved_ids: list[str]) -> Di
         return replace(kept, key=keys[0])
     assert isinstance(kept, Hashed)
     return replace(kept, keys=keys)
-
-

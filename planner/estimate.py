@@ -7,6 +7,7 @@ its successors). Estimates are remembered per node, which is safe because nodes 
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -57,7 +58,7 @@ class Estimate:
         wanted = self.columns if ids is None else ids
         return max(4.0, sum(self.columns[id_].width if id_ in self.columns else 8.0 for id_ in wanted))
 
-    def distinct(self, expressions: Iterable[exp.Expression]) -> float:
+    def distinct(self, expressions: Iterable[exp.Expr]) -> float:
         """Distinct combinations of expressions: a product with exponents 1, ½, ¼, … at most the rows."""
         numbers = sorted((self._distinct(expression) for expression in expressions), reverse=True)
         product, exponent = 1.0, 1.0
@@ -66,7 +67,7 @@ class Estimate:
             exponent = max(exponent / 2, 0.125)
         return max(1.0, min(product, self.rows))
 
-    def _distinct(self, expression: exp.Expression) -> float:
+    def _distinct(self, expression: exp.Expr) -> float:
         id_ = column_id(expression)
         if id_ is not None and id_ in self.columns:
             return max(1.0, min(self.columns[id_].distinct, self.rows))
@@ -196,7 +197,7 @@ def drawn(distinct: float, total: float, rows: float) -> float:
     return float(max(1.0, min(rows, distinct * (1 - missing))))
 
 
-def filtered(source: Estimate, predicates: Iterable[exp.Expression]) -> Estimate:
+def filtered(source: Estimate, predicates: Iterable[exp.Expr]) -> Estimate:
     """The rows for which the predicates hold."""
     columns = dict(source.columns)
     fractions: list[float] = []
@@ -210,9 +211,7 @@ def filtered(source: Estimate, predicates: Iterable[exp.Expression]) -> Estimate
     return _scaled(Estimate(source.rows, columns), source.rows * fraction)
 
 
-def _ranges_merged(
-    fractions: list[float], predicates: Iterable[exp.Expression], source: Estimate
-) -> list[float]:
+def _ranges_merged(fractions: list[float], predicates: Iterable[exp.Expr], source: Estimate) -> list[float]:
     """Bounds on the same column are one range, not two independent predicates."""
     merged: dict[str, list[float]] = {}
     rest: list[float] = []
@@ -232,7 +231,7 @@ def _known_range(source: Estimate, id_: str) -> bool:
     return column is not None and column.minimum is not None and column.maximum is not None
 
 
-def _selectivity(predicate: exp.Expression, source: Estimate) -> float:
+def _selectivity(predicate: exp.Expr, source: Estimate) -> float:
     if isinstance(predicate, exp.Paren):
         return _selectivity(predicate.this, source)
     if isinstance(predicate, exp.And):
@@ -263,7 +262,8 @@ def _selectivity(predicate: exp.Expression, source: Estimate) -> float:
         text = pattern.name if isinstance(pattern, exp.Literal) else "%"
         # Every further constant piece makes a match rarer; a leading constant is a range.
         pieces = len([piece for piece in text.split("%") if piece])
-        return _GUESS["like" if text.startswith("%") else "prefix"] ** max(1.0, 0.5 + pieces / 2)
+        guess = _GUESS["like" if text.startswith("%") else "prefix"]
+        return math.pow(guess, max(1.0, 0.5 + pieces / 2))
     if isinstance(predicate, exp.Is):
         return 0.02
     if isinstance(predicate, exp.Boolean):
@@ -282,7 +282,7 @@ def _selectivity(predicate: exp.Expression, source: Estimate) -> float:
     return _GUESS["other"]
 
 
-def _comparison(predicate: exp.Expression) -> tuple[str, str, exp.Expression] | None:
+def _comparison(predicate: exp.Expr) -> tuple[str, str, exp.Expr] | None:
     """(column id, "<" or ">", constant) of a comparison with a constant."""
     if not isinstance(predicate, (exp.LT, exp.LTE, exp.GT, exp.GTE)):
         return None
@@ -295,7 +295,7 @@ def _comparison(predicate: exp.Expression) -> tuple[str, str, exp.Expression] | 
     return None
 
 
-def _equal_fraction(expression: exp.Expression, source: Estimate) -> float:
+def _equal_fraction(expression: exp.Expr, source: Estimate) -> float:
     id_ = column_id(expression)
     column = source.columns.get(id_) if id_ is not None else None
     if column is None or not column.known:
@@ -303,9 +303,7 @@ def _equal_fraction(expression: exp.Expression, source: Estimate) -> float:
     return 1 / max(column.distinct, 1.0)
 
 
-def _range_fraction(
-    expression: exp.Expression, sign: str, constant: exp.Expression, source: Estimate
-) -> float | None:
+def _range_fraction(expression: exp.Expr, sign: str, constant: exp.Expr, source: Estimate) -> float | None:
     id_ = column_id(expression)
     column = source.columns.get(id_) if id_ is not None else None
     value = constant_value(constant)
@@ -318,7 +316,7 @@ def _range_fraction(
     return max(below if sign == "<" else 1 - below, 1e-4)
 
 
-def _narrow(predicate: exp.Expression, columns: dict[str, ColumnEstimate]) -> None:
+def _narrow(predicate: exp.Expr, columns: dict[str, ColumnEstimate]) -> None:
     """An equality leaves one value of its column; an IN list as many as it has."""
     if isinstance(predicate, exp.EQ):
         for side, other in ((predicate.this, predicate.expression), (predicate.expression, predicate.this)):
@@ -332,7 +330,7 @@ def _narrow(predicate: exp.Expression, columns: dict[str, ColumnEstimate]) -> No
             columns[id_] = replace(columns[id_], distinct=number, known=True)
 
 
-def constant_value(expression: exp.Expression) -> float | None:
+def constant_value(expression: exp.Expr) -> float | None:
     """The number behind a constant: dates are days since 1970. None if it isn't that simple."""
     if isinstance(expression, exp.Paren):
         return constant_value(expression.this)
@@ -350,7 +348,9 @@ def constant_value(expression: exp.Expression) -> float | None:
         return constant_value(expression.this)
     if isinstance(expression, exp.Interval):
         amount = constant_value(_number(expression.this))
-        days = {"DAY": 1.0, "WEEK": 7.0, "MONTH": 30.44, "YEAR": 365.25}.get(str(expression.unit).upper().rstrip("S"))
+        days = {"DAY": 1.0, "WEEK": 7.0, "MONTH": 30.44, "YEAR": 365.25}.get(
+            str(expression.unit).upper().rstrip("S")
+        )
         return None if amount is None or days is None else amount * days
     if isinstance(expression, (exp.Add, exp.Sub, exp.Mul, exp.Div)):
         left, right = constant_value(expression.this), constant_value(expression.expression)
@@ -366,7 +366,7 @@ def constant_value(expression: exp.Expression) -> float | None:
     return None
 
 
-def _number(expression: exp.Expression) -> exp.Expression:
+def _number(expression: exp.Expr) -> exp.Expr:
     return exp.Literal.number(expression.name) if isinstance(expression, exp.Literal) else expression
 
 
@@ -374,8 +374,8 @@ def join(
     kind: str,
     left: Estimate,
     right: Estimate,
-    keys: Iterable[tuple[exp.Expression, exp.Expression]],
-    residual: Iterable[exp.Expression],
+    keys: Iterable[tuple[exp.Expr, exp.Expr]],
+    residual: Iterable[exp.Expr],
 ) -> Estimate:
     """The rows of a join: containment of the smaller key domain in the larger."""
     keys, residual = list(keys), list(residual)
@@ -386,10 +386,11 @@ def join(
         matched *= 0.7 ** len(residual)
         fraction = matched if kind == "semi" else max(1 - matched, 0.1)
         result = _scaled(left, left.rows * fraction)
-        if kind == "semi" and len(keys) == 1 and (id_ := column_id(keys[0][0])) in result.columns:
-            fewest = min(result.columns[id_].distinct, domain_right)
-            return Estimate(result.rows, {**result.columns, id_: replace(result.columns[id_], distinct=fewest)})
-        return result
+        id_ = column_id(keys[0][0]) if len(keys) == 1 else None
+        if kind == "anti" or id_ is None or id_ not in result.columns:
+            return result
+        narrowed = replace(result.columns[id_], distinct=min(result.columns[id_].distinct, domain_right))
+        return Estimate(result.rows, {**result.columns, id_: narrowed})
     both = Estimate(
         left.rows * right.rows / max(domain_left, domain_right, 1.0), {**left.columns, **right.columns}
     )
@@ -406,7 +407,11 @@ def join(
     }
     result = Estimate(both.rows, capped)
     if residual:
-        result = filtered(result, residual) if kind == "inner" else _scaled(result, result.rows * 0.5 ** len(residual))
+        result = (
+            filtered(result, residual)
+            if kind == "inner"
+            else _scaled(result, result.rows * 0.5 ** len(residual))
+        )
     if kind in ("left", "full") and result.rows < left.rows:
         result = Estimate(left.rows, result.columns)
     if kind == "full":

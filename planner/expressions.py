@@ -12,7 +12,7 @@ def column(name: str) -> exp.Column:
     return exp.Column(this=exp.Identifier(this=name, quoted=True))
 
 
-def references(*expressions: exp.Expression) -> set[str]:
+def references(*expressions: exp.Expr) -> set[str]:
     """The column ids that expressions use."""
     found: set[str] = set()
     for expression in expressions:
@@ -23,14 +23,12 @@ def references(*expressions: exp.Expression) -> set[str]:
     return found
 
 
-def column_id(expression: exp.Expression) -> str | None:
+def column_id(expression: exp.Expr) -> str | None:
     """The id, if the expression is nothing but a column."""
     return expression.name if type(expression) is exp.Column else None
 
 
-def replace(
-    expression: exp.Expression, change: Callable[[exp.Expression], exp.Expression | None]
-) -> exp.Expression:
+def replace(expression: exp.Expr, change: Callable[[exp.Expr], exp.Expr | None]) -> exp.Expr:
     """A copy in which every topmost node for which ``change`` gives something is replaced by that."""
     changed = change(expression)
     if changed is not None:
@@ -48,12 +46,12 @@ def replace(
     return result
 
 
-def substitute(expression: exp.Expression, mapping: Mapping[str, exp.Expression]) -> exp.Expression:
+def substitute(expression: exp.Expr, mapping: Mapping[str, exp.Expr]) -> exp.Expr:
     """A copy with columns replaced by expressions, parenthesised where precedence needs it."""
     if not mapping:
         return expression
 
-    def change(node: exp.Expression) -> exp.Expression | None:
+    def change(node: exp.Expr) -> exp.Expr | None:
         if type(node) is exp.Column and node.name in mapping:
             new = mapping[node.name]
             return exp.Paren(this=new.copy()) if isinstance(new, (exp.Binary, exp.Not, exp.Unary)) else new
@@ -62,7 +60,7 @@ def substitute(expression: exp.Expression, mapping: Mapping[str, exp.Expression]
     return replace(expression, change)
 
 
-def conjuncts(expression: exp.Expression | None) -> list[exp.Expression]:
+def conjuncts(expression: exp.Expr | None) -> list[exp.Expr]:
     """The operands of nested ANDs, without needless parentheses; none for TRUE."""
     if expression is None or (isinstance(expression, exp.Boolean) and expression.this is True):
         return []
@@ -73,7 +71,7 @@ def conjuncts(expression: exp.Expression | None) -> list[exp.Expression]:
     return [expression]
 
 
-def disjuncts(expression: exp.Expression) -> list[exp.Expression]:
+def disjuncts(expression: exp.Expr) -> list[exp.Expr]:
     """The operands of nested ORs."""
     if isinstance(expression, exp.Paren):
         return disjuncts(expression.this)
@@ -82,20 +80,18 @@ def disjuncts(expression: exp.Expression) -> list[exp.Expression]:
     return [expression]
 
 
-def conjunction(expressions: Iterable[exp.Expression]) -> exp.Expression:
+def conjunction(expressions: Iterable[exp.Expr]) -> exp.Expr:
     """All of them ANDed; TRUE for none."""
     return _chain(exp.And, expressions, exp.true())
 
 
-def disjunction(expressions: Iterable[exp.Expression]) -> exp.Expression:
+def disjunction(expressions: Iterable[exp.Expr]) -> exp.Expr:
     """All of them ORed; FALSE for none."""
     return _chain(exp.Or, expressions, exp.false())
 
 
-def _chain(
-    operator: type[exp.Expression], expressions: Iterable[exp.Expression], empty: exp.Expression
-) -> exp.Expression:
-    result: exp.Expression | None = None
+def _chain(operator: type[exp.Expr], expressions: Iterable[exp.Expr], empty: exp.Expr) -> exp.Expr:
+    result: exp.Expr | None = None
     for item in expressions:
         operand = item.copy()
         if isinstance(operand, (exp.Or, exp.And)):
@@ -104,7 +100,7 @@ def _chain(
     return empty if result is None else result
 
 
-def rejects_null(predicate: exp.Expression, ids: set[str]) -> bool:
+def rejects_null(predicate: exp.Expr, ids: set[str]) -> bool:
     """Whether the predicate can't be true if all columns ``ids`` are NULL. False when in doubt."""
     if isinstance(predicate, exp.Paren):
         return rejects_null(predicate.this, ids)
@@ -124,7 +120,7 @@ def rejects_null(predicate: exp.Expression, ids: set[str]) -> bool:
     return False
 
 
-def strict(expression: exp.Expression, ids: set[str]) -> bool:
+def strict(expression: exp.Expr, ids: set[str]) -> bool:
     """Whether the expression is NULL if all columns ``ids`` are. False when in doubt."""
     if type(expression) is exp.Column:
         return expression.name in ids

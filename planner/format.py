@@ -113,7 +113,9 @@ def describe_node(plan: Plan) -> str:
             return f"Sort{order}"
         count = "" if plan.limit is None else f" {plan.limit}"
         skip = f" after {plan.offset}" if plan.offset else ""
-        return f"{'Top' if plan.order else 'Limit'}{count}{skip}{order}" + (f" ({plan.phase})" if plan.phase else "")
+        return f"{'Top' if plan.order else 'Limit'}{count}{skip}{order}" + (
+            f" ({plan.phase})" if plan.phase else ""
+        )
     if isinstance(plan, SharedRef):
         return f"Shared {plan.name}"
     if isinstance(plan, Stage):
@@ -178,15 +180,15 @@ def _headline(fragment: Fragment, cut: Cut) -> str:
     return f"{fragment.id} {place}{f', reads {reads}' if reads else ''}{waits}  {to}  {size}"
 
 
-def _is_column(expression: exp.Expression, id_: str) -> bool:
+def _is_column(expression: exp.Expr, id_: str) -> bool:
     return isinstance(expression, exp.Column) and expression.name == id_
 
 
-def _text(expression: exp.Expression) -> str:
+def _text(expression: exp.Expr) -> str:
     return expression_sql(expression).replace('"', "")
 
 
-def _all(predicates: tuple[exp.Expression, ...]) -> str:
+def _all(predicates: tuple[exp.Expr, ...]) -> str:
     return _short([_text(predicate) for predicate in predicates], " and ")
 
 

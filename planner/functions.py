@@ -21,7 +21,7 @@ _FUNCTIONS: dict[str, bool] = {}
 """Answers of catalogs to is_pure_function: DuckDB's functions are the same in every catalog."""
 
 
-def check_expression(expression: exp.Expression, catalog: Catalog) -> None:
+def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
     """Raise Unsupported if any part is not known to be deterministic and to survive rendering."""
     for node in expression.walk():
         if isinstance(node, _STRUCTURE) or is_aggregate(node):
@@ -49,7 +49,7 @@ _AGGREGATES = (
 )  # fmt: skip
 
 
-def is_aggregate(node: exp.Expression) -> bool:
+def is_aggregate(node: exp.Expr) -> bool:
     """Whether the node is an aggregate call, its FILTER clause included."""
     if isinstance(node, exp.Filter):
         return True

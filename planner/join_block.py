@@ -17,8 +17,8 @@ class Relation:
 
     plan: Plan
     kind: str = "inner"
-    keys: tuple[tuple[exp.Expression, exp.Expression], ...] = ()
-    residual: tuple[exp.Expression, ...] = ()
+    keys: tuple[tuple[exp.Expr, exp.Expr], ...] = ()
+    residual: tuple[exp.Expr, ...] = ()
 
 
 @dataclass(slots=True)
@@ -28,14 +28,14 @@ class JoinBlock:
     relations: list[Relation] = field(default_factory=list)
     classes: list[list[tuple[int, str]]] = field(default_factory=list)
     """Columns that are equal in every row of the result: (relation, column id), of one type."""
-    predicates: list[exp.Expression] = field(default_factory=list)
+    predicates: list[exp.Expr] = field(default_factory=list)
     """All other conditions over several relations."""
     outputs: tuple[Output, ...] = ()
     """What the block delivers, over the relations' columns."""
     owner: dict[str, int] = field(default_factory=dict)
     """Which relation delivers a column."""
 
-    def mask(self, *expressions: exp.Expression) -> int:
+    def mask(self, *expressions: exp.Expr) -> int:
         """The relations that expressions refer to, as bits."""
         mask = 0
         for id_ in references(*expressions):
@@ -55,8 +55,8 @@ def take_apart(plan: Plan, context: Context) -> JoinBlock | None:
     if not isinstance(plan, Join) or plan.kind not in ("inner", "semi", "anti"):
         return None
     block = JoinBlock()
-    equal: list[tuple[exp.Expression, exp.Expression]] = []
-    computed: dict[str, exp.Expression] = {}
+    equal: list[tuple[exp.Expr, exp.Expr]] = []
+    computed: dict[str, exp.Expr] = {}
     _collect(plan, block, equal, computed)
     for number, relation in enumerate(block.relations):
         if relation.kind == "inner":
@@ -77,8 +77,8 @@ def take_apart(plan: Plan, context: Context) -> JoinBlock | None:
 def _collect(
     plan: Plan,
     block: JoinBlock,
-    equal: list[tuple[exp.Expression, exp.Expression]],
-    computed: dict[str, exp.Expression],
+    equal: list[tuple[exp.Expr, exp.Expr]],
+    computed: dict[str, exp.Expr],
 ) -> None:
     if isinstance(plan, Join) and plan.kind == "inner":
         _collect(plan.left, block, equal, computed)
@@ -97,7 +97,7 @@ def _collect(
         block.relations.append(Relation(plan))
 
 
-def _equate(block: JoinBlock, a: exp.Expression, b: exp.Expression, context: Context) -> None:
+def _equate(block: JoinBlock, a: exp.Expr, b: exp.Expr, context: Context) -> None:
     left, right = column_id(a), column_id(b)
     same_type = left is not None and right is not None and _same_type(left, right, context)
     if not same_type or left is None or right is None or block.owner[left] == block.owner[right]:
@@ -120,7 +120,7 @@ def _same_type(left: str, right: str, context: Context) -> bool:
 def _spread_constants(block: JoinBlock) -> None:
     """A condition on one column holds for every column equal to it, so all of their scans can use it."""
     for members in block.classes:
-        found: list[tuple[str, exp.Expression]] = []
+        found: list[tuple[str, exp.Expr]] = []
         for number, id_ in members:
             plan = block.relations[number].plan
             if isinstance(plan, Filter):
@@ -132,7 +132,7 @@ def _spread_constants(block: JoinBlock) -> None:
                     relation.plan = _filtered(relation.plan, substitute(predicate, {source: column(id_)}))
 
 
-def _filtered(plan: Plan, predicate: exp.Expression) -> Plan:
+def _filtered(plan: Plan, predicate: exp.Expr) -> Plan:
     if isinstance(plan, Filter):
         if predicate in plan.predicates:
             return plan

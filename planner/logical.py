@@ -16,7 +16,7 @@ from sord.planner.catalog import Table
 if TYPE_CHECKING:
     from sord.planner.distribution import Distribution
 
-Output = tuple[str, exp.Expression]
+Output = tuple[str, exp.Expr]
 """A column id and the expression that computes it."""
 
 
@@ -51,7 +51,7 @@ class Plan:
                 changes[item.name] = next(rest)
             elif isinstance(value, tuple) and value and isinstance(value[0], Plan):
                 changes[item.name] = tuple(next(rest) for _ in value)
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ class Values(Plan):
 
     outputs: tuple[str, ...]
     types: tuple[str, ...]
-    rows: tuple[tuple[exp.Expression, ...], ...]
+    rows: tuple[tuple[exp.Expr, ...], ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class Filter(Plan):
     """Rows for which every predicate is true (not NULL)."""
 
     input: Plan
-    predicates: tuple[exp.Expression, ...]
+    predicates: tuple[exp.Expr, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,8 +110,8 @@ class Join(Plan):
     kind: str
     left: Plan
     right: Plan
-    keys: tuple[tuple[exp.Expression, exp.Expression], ...] = ()
-    residual: tuple[exp.Expression, ...] = ()
+    keys: tuple[tuple[exp.Expr, exp.Expr], ...] = ()
+    residual: tuple[exp.Expr, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ class Apply(Plan):
     input: Plan
     subquery: Plan
     output: str
-    operand: exp.Expression | None = None
+    operand: exp.Expr | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ class Window(Plan):
     """The input's columns and one more per window call; all calls share their PARTITION BY."""
 
     input: Plan
-    partition: tuple[exp.Expression, ...]
+    partition: tuple[exp.Expr, ...]
     calls: tuple[Output, ...]
 
     @property
@@ -194,7 +194,7 @@ class Sort(Plan):
     """
 
     input: Plan
-    order: tuple[exp.Expression, ...]
+    order: tuple[exp.Expr, ...]
     limit: int | None = None
     offset: int = 0
     phase: str = ""

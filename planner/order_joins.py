@@ -7,6 +7,7 @@ each subplan's partitioning carried along. Past a budget of pairs, greedy operat
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,15 +71,15 @@ def _join(
 
 def _conditions(
     block: JoinBlock, left: int, right: int
-) -> tuple[list[tuple[exp.Expression, exp.Expression]], list[exp.Expression]]:
+) -> tuple[list[tuple[exp.Expr, exp.Expr]], list[exp.Expr]]:
     """Keys and residual of the join of two sets of relations: one equality per class, and what became complete."""
-    keys: list[tuple[exp.Expression, exp.Expression]] = []
+    keys: list[tuple[exp.Expr, exp.Expr]] = []
     for members in block.classes:
         a = next((id_ for number, id_ in members if left >> number & 1), None)
         b = next((id_ for number, id_ in members if right >> number & 1), None)
         if a is not None and b is not None:
             keys.append((column(a), column(b)))
-    residual: list[exp.Expression] = []
+    residual: list[exp.Expr] = []
     for predicate in block.predicates:
         mask = block.mask(predicate)
         if mask & ~(left | right) or not mask & left or not mask & right:
@@ -136,11 +137,7 @@ class _Search:
 
     def best(self) -> Plan:
         everything = (1 << len(self.block.relations)) - 1
-        pairs = 0
-        for left, right in self._connected_pairs():
-            pairs += 1
-            if pairs > _PAIRS:
-                break
+        for left, right in itertools.islice(self._connected_pairs(), _PAIRS):
             self._offer(left, right)
             self._offer(right, left)
         if everything not in self.table:
@@ -161,7 +158,7 @@ class _Search:
         everywhere = math.inf
         width = estimate.width(self._visible(1 << number) & set(relation.plan.columns))
         if isinstance(scan, Scan) and scan.table.files is not None:
-            names = dict((name, id_) for id_, name in scan.outputs)
+            names = {name: id_ for id_, name in scan.outputs}
             for clustering in scan.table.clusterings:
                 if clustering.column in names:
                     place = self.block.class_of(names[clustering.column])
@@ -281,7 +278,9 @@ class _Search:
         if choice.left in ("broadcast", "replicate"):
             place = right.place
         elif choice.left == "shuffle":
-            place = right_place if choice.right == "keep" else next((c for c in classes if c is not None), None)
+            place = (
+                right_place if choice.right == "keep" else next((c for c in classes if c is not None), None)
+            )
         else:
             place = left.place
         width = estimate.width(self._visible(mask) & set(estimate.columns))
@@ -289,9 +288,7 @@ class _Search:
         everywhere = left.everywhere + right.everywhere
         return _Entry(seconds, mask, estimate, width, place, everywhere, left, right)
 
-    def _place_of(
-        self, right: _Entry, keys: list[tuple[exp.Expression, exp.Expression]]
-    ) -> int | None:
+    def _place_of(self, right: _Entry, keys: list[tuple[exp.Expr, exp.Expr]]) -> int | None:
         """The class by which a filtering relation lies: its own column is in none, its partner's is."""
         assert right.relation is not None
         plan = right.relation.plan
@@ -378,5 +375,3 @@ def _subsets(mask: int) -> Iterator[int]:
     while subset:
         yield subset
         subset = (subset - mask) & mask
-
-

@@ -10,7 +10,7 @@ from sord.planner.context import Context
 from sord.planner.expressions import rejects_null
 from sord.planner.logical import Filter, Join, Plan, Project
 
-Predicates = tuple[exp.Expression, ...]
+Predicates = tuple[exp.Expr, ...]
 
 
 def outer_to_inner(plan: Plan, context: Context) -> Plan:
@@ -40,19 +40,21 @@ def _strengthen(plan: Plan, above: Predicates) -> Plan:
     condition = tuple(exp.EQ(this=a, expression=b) for a, b in plan.keys) + plan.residual
     to_left = above + (condition if kind in ("inner", "semi") else ())
     to_right = condition + above if kind == "inner" else condition if kind in ("left", "semi", "anti") else ()
-    changed = plan.with_children((
-        _strengthen(plan.left, to_left if kind != "full" else ()),
-        _strengthen(plan.right, to_right),
-    ))
+    changed = plan.with_children(
+        (
+            _strengthen(plan.left, to_left if kind != "full" else ()),
+            _strengthen(plan.right, to_right),
+        )
+    )
     assert isinstance(changed, Join)
     return changed if kind == plan.kind else replace(changed, kind=kind)
 
 
-def _swapped(plan: Join) -> tuple[tuple[exp.Expression, exp.Expression], ...]:
+def _swapped(plan: Join) -> tuple[tuple[exp.Expr, exp.Expr], ...]:
     return tuple((b, a) for a, b in plan.keys)
 
 
-def _passes(predicate: exp.Expression, plan: Project) -> bool:
+def _passes(predicate: exp.Expr, plan: Project) -> bool:
     outputs = dict(plan.outputs)
     for node in predicate.find_all(exp.Column):
         source = outputs.get(node.name)

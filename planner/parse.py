@@ -38,7 +38,10 @@ def parse(sql: str, catalog: Catalog) -> Statement:
     tables: dict[str, Table] = {}
     _resolve_tables(tree, catalog, tables, 0)
     schema = MappingSchema(
-        {f'"{name}"': {f'"{column}"': "int" for column, _ in table.columns} for name, table in tables.items()},
+        {
+            f'"{name}"': {f'"{column}"': "int" for column, _ in table.columns}
+            for name, table in tables.items()
+        },
         dialect="duckdb",
     )
     try:
@@ -56,7 +59,7 @@ def parse(sql: str, catalog: Catalog) -> Statement:
     return Statement(tree, tables)
 
 
-def _resolve_tables(tree: exp.Expression, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
+def _resolve_tables(tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
     if depth > _VIEW_DEPTH:
         raise Unsupported("views are nested too deeply")
     for node in list(tree.find_all(exp.Table)):
@@ -110,13 +113,13 @@ def _is_common_table(node: exp.Table) -> bool:
     """Whether a WITH in scope defines the name; a definition sees only the ones before it."""
     if node.args.get("db"):
         return False
-    inner: exp.Expression = node
+    inner: exp.Expr = node
     scope = node.parent
     while scope is not None:
         with_ = scope.args.get("with_")
-        if isinstance(with_, exp.With) and with_ is not inner:
-            if any(cte.alias.lower() == node.name.lower() for cte in with_.expressions):
-                return True
+        defined = with_.expressions if isinstance(with_, exp.With) and with_ is not inner else []
+        if any(cte.alias.lower() == node.name.lower() for cte in defined):
+            return True
         if isinstance(scope, exp.With):
             for cte in scope.expressions:
                 if cte is inner:

@@ -58,7 +58,9 @@ class DistributedPlan:
         """Plan the rest anew if a finished fragment that a waiting join depends on surprised."""
         waiting = [f for f in self.fragments if f.id not in finished and f.id not in running]
         news = [
-            f for f in self.fragments if f.id in finished and f.id not in self.done and _surprises(f, finished[f.id])
+            f
+            for f in self.fragments
+            if f.id in finished and f.id not in self.done and _surprises(f, finished[f.id])
         ]
         wanted = {id_ for f in waiting for id_ in f.after} | {
             i.exchange for f in waiting for i in f.inputs if finished.get(i.exchange, Actual(1, 1)).rows == 0
@@ -67,7 +69,12 @@ class DistributedPlan:
             return None
         plan = _remaining(self.physical, self.cut, finished, running)
         return _physical(
-            _without_empty(plan, self.context.types), self.logical, self.columns, self.context, self.next_id, frozenset(finished)
+            _without_empty(plan, self.context.types),
+            self.logical,
+            self.columns,
+            self.context,
+            self.next_id,
+            frozenset(finished),
         )
 
 
@@ -123,7 +130,9 @@ def _has_internal(plan: DistributedPlan, finished: Mapping[int, Actual], running
     """Whether a sort range exchange is half done: its inner fragments aren't exchanges of the plan."""
     outer = set(plan.cut.exchanges.values())
     return any(
-        f.id not in outer and (f.id in finished or f.id in running) for f in plan.fragments if f.id not in plan.done
+        f.id not in outer and (f.id in finished or f.id in running)
+        for f in plan.fragments
+        if f.id not in plan.done
     )
 
 
@@ -142,7 +151,8 @@ def _remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Se
             return walk(node.input)
         if isinstance(node, Aggregate) and node.phase == "final" and _undone(node, cut, finished, running):
             half = node.input.children[0]
-            return walk(replace(half, phase="", calls=node.whole))  # type: ignore[type-var]
+            assert isinstance(half, Aggregate)
+            return walk(Aggregate(half.input, half.keys, node.whole))
         if isinstance(node, Sort) and node.phase == "partial":
             return walk(node.input)
         return node.with_children(tuple(walk(child) for child in node.children))

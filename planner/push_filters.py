@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlglot import exp
 
 from sord.planner.context import Context
-from sord.planner.expressions import conjuncts, disjunction, disjuncts, conjunction, references, substitute
+from sord.planner.expressions import conjunction, conjuncts, disjunction, disjuncts, references, substitute
 from sord.planner.logical import (
     Aggregate,
     Apply,
@@ -21,7 +21,7 @@ from sord.planner.logical import (
     Window,
 )
 
-Predicates = list[exp.Expression]
+Predicates = list[exp.Expr]
 
 
 def push_filters(plan: Plan, context: Context) -> Plan:
@@ -51,7 +51,9 @@ def _push(plan: Plan, predicates: Predicates) -> Plan:
         below, above = _split(predicates, set(plan.input.columns))
         return _filter(plan.with_children((_push(plan.input, below), _push(plan.subquery, []))), above)
     if isinstance(plan, SetOperation):
-        return plan.with_children(tuple(_push(side, _for_side(plan, side, predicates)) for side in plan.inputs))
+        return plan.with_children(
+            tuple(_push(side, _for_side(plan, side, predicates)) for side in plan.inputs)
+        )
     if isinstance(plan, Sort) and plan.limit is None and not plan.offset:
         return plan.with_children((_push(plan.input, predicates),))
     return _filter(plan.with_children(tuple(_push(child, []) for child in plan.children)), predicates)
@@ -114,7 +116,7 @@ def _split(predicates: Predicates, ids: set[str] | None) -> tuple[Predicates, Pr
     return below, above
 
 
-def _used(outputs: dict[str, exp.Expression], predicate: exp.Expression) -> dict[str, exp.Expression]:
+def _used(outputs: dict[str, exp.Expr], predicate: exp.Expr) -> dict[str, exp.Expr]:
     return {
         id_: outputs[id_]
         for id_ in references(predicate)
@@ -123,16 +125,14 @@ def _used(outputs: dict[str, exp.Expression], predicate: exp.Expression) -> dict
 
 
 def _for_side(plan: SetOperation, side: Plan, predicates: Predicates) -> Predicates:
-    casts: dict[str, exp.Expression] = {
+    casts: dict[str, exp.Expr] = {
         output: exp.cast(exp.column(column, quoted=True), type_, dialect="duckdb")
         for output, column, type_ in zip(plan.outputs, side.columns, plan.types, strict=True)
     }
     return [substitute(predicate, casts) for predicate in predicates]
 
 
-def _key(
-    predicate: exp.Expression, left: set[str], right: set[str]
-) -> tuple[exp.Expression, exp.Expression] | None:
+def _key(predicate: exp.Expr, left: set[str], right: set[str]) -> tuple[exp.Expr, exp.Expr] | None:
     if not isinstance(predicate, exp.EQ):
         return None
     a, b = predicate.this, predicate.expression
@@ -146,7 +146,7 @@ def _key(
     return None
 
 
-def _implied(predicate: exp.Expression, ids: set[str]) -> Predicates:
+def _implied(predicate: exp.Expr, ids: set[str]) -> Predicates:
     """What an OR says about one side alone: the OR of each branch's conjuncts over that side."""
     branches = disjuncts(predicate)
     if len(branches) < 2:
@@ -160,7 +160,7 @@ def _implied(predicate: exp.Expression, ids: set[str]) -> Predicates:
     return [disjunction(dict.fromkeys(parts))]
 
 
-def _normalised(predicates: Iterable[exp.Expression]) -> Predicates:
+def _normalised(predicates: Iterable[exp.Expr]) -> Predicates:
     """Conjuncts, with what all branches of an OR share factored out: (a AND b) OR (a AND c) = a AND (b OR c)."""
     result: Predicates = []
     for predicate in (part for whole in predicates for part in conjuncts(whole)):

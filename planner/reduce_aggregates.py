@@ -53,7 +53,11 @@ def _reduced(block: JoinBlock, number: int, plan: Plan, context: Context, estima
         groups = source.distinct([expression])
         for reducer, key in _reducers(block, class_, number):
             few = estimate(reducer)
-            if not _is_filtered_scan(reducer) or few.rows > source.rows / 4 or few.distinct([column(key)]) > groups * _WORTHWHILE:
+            if (
+                not _is_filtered_scan(reducer)
+                or few.rows > source.rows / 4
+                or few.distinct([column(key)]) > groups * _WORTHWHILE
+            ):
                 continue
             asked = context.fresh(key, context.types.get(key))
             semi = Join(

@@ -44,7 +44,7 @@ def render(
     return _Renderer(source or whole_table, builds_left).select(plan)
 
 
-def expression_sql(expression: exp.Expression) -> str:
+def expression_sql(expression: exp.Expr) -> str:
     """An expression in DuckDB's dialect."""
     if type(expression) is exp.Column:
         return quote(expression.name)
@@ -74,9 +74,7 @@ def parquet(scan: Scan, paths: Iterable[str], extra: str = "") -> str:
 
 
 class _Renderer:
-    def __init__(
-        self, source: Callable[[Scan], str], builds_left: Callable[[Join], bool] | None
-    ) -> None:
+    def __init__(self, source: Callable[[Scan], str], builds_left: Callable[[Join], bool] | None) -> None:
         self.source = source
         self.builds_left = builds_left
         self.reduced = 0
@@ -127,7 +125,7 @@ class _Renderer:
 
     def tail(self, plan: Plan) -> str:
         """`` FROM … WHERE …`` that delivers the plan's columns."""
-        predicates: list[exp.Expression] = []
+        predicates: list[exp.Expr] = []
         while isinstance(plan, (Filter, Exchange)):
             if isinstance(plan, Filter):
                 predicates = list(plan.predicates) + predicates
@@ -149,9 +147,14 @@ class _Renderer:
 
     def join(self, plan: Join) -> str:
         kind = plan.kind.upper()
-        equal = [exp.EQ(this=a, expression=b) for a, b in plan.keys]
+        equal: list[exp.Expr] = [exp.EQ(this=a, expression=b) for a, b in plan.keys]
         condition = _conjunction([*equal, *plan.residual])
-        if plan.kind in ("semi", "anti") and equal and self.builds_left is not None and self.builds_left(plan):
+        if (
+            plan.kind in ("semi", "anti")
+            and equal
+            and self.builds_left is not None
+            and self.builds_left(plan)
+        ):
             self.reduced += 1
             left = f"reduced_{self.reduced}"
             asked = f"SELECT * FROM {self.operand(plan.right)} SEMI JOIN {left} ON {_conjunction(equal)}"
@@ -196,7 +199,9 @@ def _values(plan: Values) -> str:
         return "SELECT 1 AS _" + ("" if plan.rows else " WHERE false")
     typed = list(zip(plan.outputs, plan.types, strict=True))
     if not plan.rows:
-        return "SELECT " + ", ".join(f"NULL::{type_} AS {quote(id_)}" for id_, type_ in typed) + " WHERE false"
+        return (
+            "SELECT " + ", ".join(f"NULL::{type_} AS {quote(id_)}" for id_, type_ in typed) + " WHERE false"
+        )
     rows = ("(" + ", ".join(map(expression_sql, row)) + ")" for row in plan.rows)
     casts = ", ".join(f"CAST({quote(id_)} AS {type_}) AS {quote(id_)}" for id_, type_ in typed)
     return f"SELECT {casts} FROM (VALUES {', '.join(rows)}) AS _({', '.join(map(quote, plan.outputs))})"
@@ -211,10 +216,12 @@ def _aliased(sql: str, id_: str) -> str:
     return name if sql == name else f"{sql} AS {name}"
 
 
-def _conjunction(predicates: list[exp.Expression]) -> str:
+def _conjunction(predicates: list[exp.Expr]) -> str:
     if len(predicates) == 1:
         return expression_sql(predicates[0])
     return " AND ".join(
-        expression_sql(p) if isinstance(p, (exp.EQ, exp.LT, exp.GT, exp.LTE, exp.GTE)) else f"({expression_sql(p)})"
+        expression_sql(p)
+        if isinstance(p, (exp.EQ, exp.LT, exp.GT, exp.LTE, exp.GTE))
+        else f"({expression_sql(p)})"
         for p in predicates
     )

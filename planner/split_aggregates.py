@@ -44,12 +44,10 @@ def split_aggregates(plan: Plan, context: Context, estimate: Estimator) -> Plan:
     return Aggregate(moved, keys, tuple(final), "final", plan.calls)
 
 
-def _deduplicated(
-    plan: Aggregate, exchange: Exchange, distinct: exp.Expression, context: Context
-) -> Plan:
+def _deduplicated(plan: Aggregate, exchange: Exchange, distinct: exp.Expr, context: Context) -> Plan:
     """DISTINCT aggregates of one argument: drop duplicates before the exchange, aggregate after it."""
     argument = column_id(distinct) or context.fresh("argument")
-    keys = {id_: e for id_, e in plan.keys}
+    keys = dict(plan.keys)
     keys.setdefault(argument, distinct)
     lower = Aggregate(exchange.input, tuple(keys.items()), (), "partial")
     moved = replace(exchange, input=lower, target=_renamed(exchange.target, plan.keys))
@@ -69,18 +67,16 @@ def _renamed(target: Distribution, keys: tuple[Output, ...]) -> Distribution:
     return target.visible(names)
 
 
-def _shrinks(
-    plan: Aggregate, distinct: exp.Expression | None, context: Context, estimate: Estimator
-) -> bool:
+def _shrinks(plan: Aggregate, distinct: exp.Expr | None, context: Context, estimate: Estimator) -> bool:
     source = estimate(plan.input)
     keys = [e for _, e in plan.keys] + ([distinct] if distinct is not None else [])
     mine = source.rows / context.options.workers
     return drawn(source.distinct(keys), source.rows, mine) <= _SHRINKS * mine
 
 
-def _only_distinct(plan: Aggregate) -> exp.Expression | None:
+def _only_distinct(plan: Aggregate) -> exp.Expr | None:
     """The argument, if all calls are DISTINCT ones of a single argument that is the same."""
-    found: exp.Expression | None = None
+    found: exp.Expr | None = None
     for _, call in plan.calls:
         inner = call.this
         if not isinstance(inner, exp.Distinct) or len(inner.expressions) != 1 or isinstance(call, exp.Filter):
@@ -92,8 +88,8 @@ def _only_distinct(plan: Aggregate) -> exp.Expression | None:
 
 
 def _halves(
-    call: exp.Expression, context: Context, first: str, second: str
-) -> tuple[list[exp.Expression], exp.Expression] | None:
+    call: exp.Expr, context: Context, first: str, second: str
+) -> tuple[list[exp.Expr], exp.Expr] | None:
     """What to compute below (under the ids ``first`` and ``second``) and what above; None if it can't be split."""
     condition = call.expression if isinstance(call, exp.Filter) else None
     aggregate = call.this if isinstance(call, exp.Filter) else call
@@ -101,7 +97,7 @@ def _halves(
     if isinstance(argument, (exp.Distinct, exp.Order)) or aggregate.expressions:
         return None
 
-    def below(part: exp.Expression) -> exp.Expression:
+    def below(part: exp.Expr) -> exp.Expr:
         return part if condition is None else exp.Filter(this=part, expression=condition.copy())
 
     total = exp.Sum(this=column(first))
