@@ -36,7 +36,7 @@ class Execution:
         self._relation: duckdb.DuckDBPyRelation | None = None
         self._streams: list[StreamSource] = []
         self._interrupted = False
-        self._finalizer = weakref.finalize(self, query.forget)
+        weakref.finalize(self, query.release).atexit = False
 
     @property
     def relation(self) -> duckdb.DuckDBPyRelation:
@@ -68,7 +68,7 @@ class Execution:
 
     def close(self) -> None:
         """Stop the query if it runs, and free its rows. Idempotent."""
-        self._finalizer()
+        self._query.forget()
 
     def __enter__(self) -> Execution:
         return self

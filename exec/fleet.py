@@ -103,10 +103,8 @@ def _local(place: str, options: Mapping[str, str]) -> Fleet:
     cores = available_cores()
     size = _count(place, "the number of workers") if place else cores
     threads = _count(options["threads"], "threads") if "threads" in options else max(1, cores // size)
-    if "memory" in options:
-        memory = parse_memory(options["memory"])
-    else:
-        memory = int(machine_memory() * MEMORY_SHARE) // size
+    fair_share = int(machine_memory() * MEMORY_SHARE) // size
+    memory = parse_memory(options["memory"]) if "memory" in options else fair_share
     return LocalFleet(size, threads=threads, memory_bytes=memory)
 
 

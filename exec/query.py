@@ -31,6 +31,10 @@ class _Finished:
     report: control.TaskReport
 
 
+class _Released(Exception):
+    """Nobody holds the query any more."""
+
+
 Event = _Finished | BaseException
 
 
@@ -104,11 +108,15 @@ class Query:
             if self._forgotten:
                 return
             self._forgotten = True
-        self.cancel("the query was closed")
+        self.release()
         self._stop_client()
         self.mesh.inboxes.forget(self.number)
         self.mesh.transport.forget(self.number)
         self.mesh.tell_all(control.Forget(self.number))
+
+    def release(self) -> None:
+        """Have the query's thread :meth:`forget` it. Safe in a finalizer, which may run anywhere."""
+        self._events.put(_Released("the query was closed"))
 
     def add_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Have ``cursor`` interrupted when the query fails."""
@@ -129,11 +137,17 @@ class Query:
             self._dispatch()
             while self.result is None or len(self._finished) < len(self._started):
                 self._take(self._next_event())
+        except _Released:
+            self._abort(QueryCancelled("the query was closed"))
+            self._events.put(_Released())
         except BaseException as error:
             self._abort(error)
         finally:
             self.ended.set()
             self.result_ready.set()
+        while not isinstance(self._events.get(), _Released):
+            pass
+        self.forget()
 
     def _next_event(self) -> _Finished:
         event = self._events.get()
@@ -146,7 +160,7 @@ class Query:
                     later = self._events.get(timeout=seconds)
                 except queue.Empty:
                     break
-                if isinstance(later, WorkerLost | QueryCancelled):
+                if isinstance(later, WorkerLost | QueryCancelled | _Released):
                     raise later
         raise event
 
@@ -263,6 +277,7 @@ class Query:
         self._stopped.set()
         with self._lock:
             cursors = list(self._cursors)
+            self._cursors.clear()
         for cursor in cursors:
             cursor.interrupt()
 

@@ -42,7 +42,7 @@ _PINNED = {
 }
 
 _KEEP_WRITTEN_ORDER = "join_order,build_side_probe_side,partial_aggregate_pushdown"
-"""What DuckDB decides by estimates, which are one row for an Arrow input and a fifth for a part of a table."""
+"""What DuckDB decides by estimates: one row for an Arrow input, a fifth for a part of a table."""
 
 
 class Worker:

@@ -50,7 +50,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     with duckdb.connect() as connection:
         connection.execute(f"""
-            COPY (SELECT range AS o_orderkey, range % 5 AS o_priority, DATE '1995-01-01' + (range % 900)::INT AS o_date
+            COPY (SELECT range AS o_orderkey, range % 5 AS o_priority,
+                         DATE '1995-01-01' + (range % 900)::INT AS o_date
                   FROM range(20000))
             TO '{folder}/orders.parquet' (ROW_GROUP_SIZE 4096);
             COPY (SELECT hash(range) % 21000 AS l_orderkey, (range % 50)::DECIMAL(15,2) AS l_quantity,

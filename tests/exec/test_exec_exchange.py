@@ -175,14 +175,18 @@ def test_rows_without_columns_are_counted(flock: Flock) -> None:
 
 
 TYPES = """
-    SELECT 170141183460469231731687303715884105727::HUGEINT AS h, 340282366920938463463374607431768211455::UHUGEINT AS uh,
+    SELECT 170141183460469231731687303715884105727::HUGEINT AS h,
+           340282366920938463463374607431768211455::UHUGEINT AS uh,
            '8f1d8a3c-8b1e-4b8e-9d53-8c5d6a0c1a11'::UUID AS u, 'b'::ENUM('c', 'b', 'a') AS e,
            [{'e': 'a'::ENUM('c', 'a')}] AS le, 1.5::DECIMAL(30, 2) AS d, -0.1::DECIMAL(4, 1) AS sd,
-           [1, NULL] AS l, {'a': 1, 'b': ['x']} AS s, MAP {'k': 1.5} AS m, INTERVAL '1 month 3 days 5 seconds' AS i,
+           [1, NULL] AS l, {'a': 1, 'b': ['x']} AS s, MAP {'k': 1.5} AS m,
+           INTERVAL '1 month 3 days 5 seconds' AS i,
            TIMESTAMPTZ '2020-02-29 12:00:00.000001+02' AS tz, 'a\\x00b'::BLOB AS bl, '101'::BIT AS bi,
            TIME '10:00:00.000001' AS t, '10:00:00+02'::TIMETZ AS ttz,
-           TIMESTAMP_NS '2020-01-01 00:00:00.123456789' AS tns, TIMESTAMP_S '2020-01-01' AS ts, DATE '0001-01-01' AS da,
-           [1, 2, 3]::INT[3] AS ar, union_value(k := 1) AS un, 'é🦆'::VARCHAR AS v, true AS b, 'nan'::FLOAT AS f,
+           TIMESTAMP_NS '2020-01-01 00:00:00.123456789' AS tns, TIMESTAMP_S '2020-01-01' AS ts,
+           DATE '0001-01-01' AS da,
+           [1, 2, 3]::INT[3] AS ar, union_value(k := 1) AS un, 'é🦆'::VARCHAR AS v, true AS b,
+           'nan'::FLOAT AS f,
            '-0.0'::DOUBLE AS z, '{"a": 1}'::JSON AS j, 'infinity'::DATE AS inf, 255::UTINYINT AS ut, NULL AS n
 """
 
@@ -261,3 +265,33 @@ def test_a_streamed_result_arrives_while_it_is_made(pair: Flock) -> None:
     with pair.coordinator.run(plan) as execution, execution.guard():
         reader = execution.relation.to_arrow_reader(10_000)
         assert sum(batch.num_rows for batch in reader) == 6_000_000
+
+
+def test_more_than_fits_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    flock = Flock("local://2?threads=1&memory=64MB", inbox_bytes=1_000_000)
+    spilled: list[str] = []
+
+    def look(finished: Mapping[int, Actual], running: Set[int]) -> None:
+        spilled.extend(path.parent.name for path in tmp_path.rglob("inbox-*"))
+
+    sql = "SELECT {rank} * 200000 + range AS n, repeat('x', 90) || range AS s, (range % 2)::UTINYINT FROM range(200000)"
+    plan = Plan(
+        (
+            on_workers(1, sql, Route.PARTITION, size=2),
+            on_workers(2, "SELECT n, length(s) AS l FROM r", Route.GATHER, Input("r", 1), size=2),
+            on_client(
+                3, "SELECT count(*), sum(n)::BIGINT, sum(l)::BIGINT FROM rows", Route.RESULT, Input("rows", 2)
+            ),
+        ),
+        look,
+    )
+    try:
+        assert flock.rows(plan) == [
+            (400_000, sum(range(400_000)), 2 * sum(90 + len(str(n)) for n in range(200_000)))
+        ]
+        assert set(spilled) == {"worker-0-1", "worker-1-1", "client"}
+        assert not list(tmp_path.rglob("inbox-*"))
+    finally:
+        flock.close()
+    assert not list(tmp_path.iterdir())
