@@ -88,8 +88,11 @@ class Execution:
         with on_ctrl_c(self._interrupt):
             try:
                 yield
-            except BaseException as error:
+            except (Exception, KeyboardInterrupt) as error:
                 self._raise(error)
+            except BaseException:
+                self.cancel()
+                raise
 
     def _open(self) -> duckdb.DuckDBPyRelation:
         self._query.result_ready.wait()

@@ -10,6 +10,56 @@ import threading
 from collections.abc import Callable, Iterator
 
 
+class _Listener:
+    """The process's one listener: a thread that reads what Python's C handler writes for each signal."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._actions: list[Callable[[], None]] = []
+        self._owner = 0
+        self._previous = -1
+
+    def add(self, action: Callable[[], None]) -> None:
+        """From the main thread only."""
+        with self._lock:
+            if self._owner != os.getpid():  # at first, and in a fork, which has no threads of its parent
+                self._owner = os.getpid()
+                self._actions.clear()
+                self._receiving, self._sending = socket.socketpair()
+                self._sending.setblocking(False)
+                threading.Thread(target=self._listen, name="ctrl-c", daemon=True).start()
+            self._actions.append(action)
+            ours = self._sending.fileno()
+            replaced = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+            if replaced != ours:
+                self._previous = replaced
+
+    def remove(self, action: Callable[[], None]) -> None:
+        """From any thread; only the main thread can give the signals back, so another leaves that to it."""
+        with self._lock:
+            with contextlib.suppress(ValueError):
+                self._actions.remove(action)
+            if not self._actions and threading.current_thread() is threading.main_thread():
+                replaced = signal.set_wakeup_fd(self._previous)
+                if replaced != self._sending.fileno():
+                    signal.set_wakeup_fd(replaced)  # somebody took them meanwhile
+
+    def _listen(self) -> None:
+        receiving = self._receiving
+        while numbers := receiving.recv(64):
+            with self._lock:
+                actions = list(self._actions) if signal.SIGINT in numbers else []
+                previous = self._previous
+            for action in actions:
+                action()
+            if previous != -1:
+                with contextlib.suppress(OSError):
+                    os.write(previous, numbers)
+
+
+_listener = _Listener()
+
+
 @contextlib.contextmanager
 def on_ctrl_c(action: Callable[[], None]) -> Iterator[None]:
     """Call ``action``, in another thread, as soon as Ctrl-C is pressed inside the ``with`` block.
@@ -24,22 +74,8 @@ def on_ctrl_c(action: Callable[[], None]) -> Iterator[None]:
     ):
         yield
         return
-    receiving, sending = socket.socketpair()
-    sending.setblocking(False)
-    previous = signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(receiving, previous, action), name="ctrl-c", daemon=True).start()
+    _listener.add(action)
     try:
         yield
     finally:
-        signal.set_wakeup_fd(previous)
-        sending.close()
-
-
-def _watch(receiving: socket.socket, previous: int, action: Callable[[], None]) -> None:
-    with receiving:
-        while numbers := receiving.recv(64):
-            if signal.SIGINT in numbers:
-                action()
-            if previous != -1:
-                with contextlib.suppress(OSError):
-                    os.write(previous, numbers)
+        _listener.remove(action)

@@ -213,6 +213,22 @@ print(flock.rows(gathered("SELECT 1 AS n", 2)))
 """
 
 
+GUARDS_IN_TURN = """
+execution.close()
+endless = "SELECT range AS n, repeat('x', 100) AS s FROM range(3000000)"
+held = [flock.coordinator.run(gathered(endless, 2)) for _ in range(2)]
+guards = [one.guard() for one in held]
+for guard in guards:
+    guard.__enter__()
+readers = [one.relation.to_arrow_reader(1000) for one in held]
+print([len(reader.read_next_batch().schema) for reader in readers])
+for guard, one in zip(guards, held):
+    guard.__exit__(None, None, None)
+    one.close()
+print(signal.set_wakeup_fd(-1))
+"""
+
+
 def script(tmp_path: Path, then: str, result: str = "FROM rows") -> subprocess.Popen[str]:
     folder = str(Path(__file__).parent)
     text = SCRIPT.format(folder=folder, long=LONG, result=result, then=then)
@@ -233,6 +249,13 @@ def test_ctrl_c_cancels_and_the_next_query_works(tmp_path: Path, result: str) ->
     assert errors == ""
     assert process.returncode == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_guards_may_end_in_any_order(tmp_path: Path) -> None:
+    process = script(tmp_path, GUARDS_IN_TURN)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert output.splitlines()[1:] == ["[2, 2]", "-1"], "Ctrl-C is as it was before"
+    assert errors == ""
 
 
 def test_a_killed_client_leaves_no_process_and_no_file(tmp_path: Path) -> None:
