@@ -241,10 +241,19 @@ def script(tmp_path: Path, then: str, result: str = "FROM rows") -> subprocess.P
     )
 
 
+def finished(process: subprocess.Popen[str]) -> tuple[subprocess.Popen[str], str, str]:
+    """A script's end; one that hangs fails the test and is not left behind."""
+    try:
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    return process, output, errors
+
+
 @pytest.mark.parametrize("result", ["FROM rows", "SELECT sum(n) FROM rows"])
 def test_ctrl_c_cancels_and_the_next_query_works(tmp_path: Path, result: str) -> None:
-    process = script(tmp_path, INTERRUPTED, result)
-    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    process, output, errors = finished(script(tmp_path, INTERRUPTED, result))
     assert output.splitlines()[1:] == ["interrupted", "[(1,), (1,)]"]
     assert errors == ""
     assert process.returncode == 0
@@ -252,8 +261,7 @@ def test_ctrl_c_cancels_and_the_next_query_works(tmp_path: Path, result: str) ->
 
 
 def test_guards_may_end_in_any_order(tmp_path: Path) -> None:
-    process = script(tmp_path, GUARDS_IN_TURN)
-    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    _, output, errors = finished(script(tmp_path, GUARDS_IN_TURN))
     assert output.splitlines()[1:] == ["[2, 2]", "-1"], "Ctrl-C is as it was before"
     assert errors == ""
 
