@@ -64,6 +64,8 @@ class Connection:
         from sord.planner.context import Options
 
         self._database.execute("SET enable_progress_bar = false")
+        # Each query is described first, which would read the footers of its tables again.
+        self._database.execute("SET parquet_metadata_cache = true")
         self._defaults = self._current_settings()
         self._options = Options(workers=fleet.size)
         self._coordinator = Coordinator(fleet, self._exchange_cursor)

@@ -6,6 +6,7 @@ Sharing an expression between nodes is fine as long as nobody mutates it; passes
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,11 @@ class Plan:
     @property
     def children(self) -> tuple[Plan, ...]:
         found: list[Plan] = []
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
+        for name in _input_fields(type(self)):
+            value = getattr(self, name)
             if isinstance(value, Plan):
                 found.append(value)
-            elif isinstance(value, tuple) and value and isinstance(value[0], Plan):
+            else:
                 found.extend(value)
         return tuple(found)
 
@@ -44,14 +45,17 @@ class Plan:
         if all(a is b for a, b in zip(children, self.children, strict=True)):
             return self
         rest = iter(children)
-        changes: dict[str, object] = {}
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Plan):
-                changes[item.name] = next(rest)
-            elif isinstance(value, tuple) and value and isinstance(value[0], Plan):
-                changes[item.name] = tuple(next(rest) for _ in value)
+        changes: dict[str, Plan | tuple[Plan, ...]] = {}
+        for name in _input_fields(type(self)):
+            value = getattr(self, name)
+            changes[name] = next(rest) if isinstance(value, Plan) else tuple(next(rest) for _ in value)
         return dataclasses.replace(self, **changes)
+
+
+@functools.cache
+def _input_fields(kind: type[Plan]) -> tuple[str, ...]:
+    """The fields of a kind of node that hold its inputs."""
+    return tuple(item.name for item in dataclasses.fields(kind) if item.type in ("Plan", "tuple[Plan, ...]"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,12 +8,17 @@ from sord.planner.logical import Scan
 from sord.planner.render import parquet, quote, whole_table
 
 
+Part = tuple[File, int, int]
+"""A file, its first row to read, and the row after the last."""
+
+
 class Splits:
     """FROM items of a fragment's scans: rendered once with place-holders, filled in for each worker."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.scans: list[Scan] = []
+        self.assigned: dict[int, list[list[Part]]] = {}
 
     def source(self, scan: Scan) -> str:
         """A place-holder, or the text itself where it is the same for all."""
@@ -25,8 +30,17 @@ class Splits:
     def fill(self, sql: str, rank: int) -> str:
         """The statement of one worker."""
         for number, scan in enumerate(self.scans):
-            sql = sql.replace(f"\0{number}\0", _part(scan, rank, self.workers))
+            sql = sql.replace(f"\0{number}\0", self.part(scan, rank, number))
         return sql
+
+    def part(self, scan: Scan, rank: int, number: int) -> str:
+        """The FROM item of one worker."""
+        assert scan.table.files is not None
+        if isinstance(scan.split, Ranged):
+            return _range(scan, scan.split, rank, self.workers)
+        if number not in self.assigned:
+            self.assigned[number] = assign(scan.table.files, self.workers)
+        return _rows(scan, self.assigned[number][rank])
 
     def whole(self, sql: str) -> str:
         """The statement over whole tables."""
@@ -35,11 +49,9 @@ class Splits:
         return sql
 
 
-def _part(scan: Scan, rank: int, workers: int) -> str:
+def _rows(scan: Scan, parts: list[Part]) -> str:
+    """Row groups by their row numbers."""
     assert scan.table.files is not None
-    if isinstance(scan.split, Ranged):
-        return _range(scan, scan.split, rank, workers)
-    parts = assign(scan.table.files, workers)[rank]
     whole = [file.path for file, first, last in parts if first == 0 and last == file.rows]
     cut = [(file, first, last) for file, first, last in parts if not (first == 0 and last == file.rows)]
     sources = [f"SELECT * FROM {parquet(scan, whole)}"] if whole else []
@@ -80,13 +92,13 @@ def _overlaps(file: File, column: str, low: int | None, high: int | None) -> boo
     return (high is None or lowest < high) and (low is None or highest >= low)
 
 
-def assign(files: tuple[File, ...], workers: int) -> list[list[tuple[File, int, int]]]:
-    """For each worker (file, first row, row after the last): consecutive row groups, about equal bytes.
+def assign(files: tuple[File, ...], workers: int) -> list[list[Part]]:
+    """For each worker consecutive row groups, about equal bytes.
 
     Consecutive, so that a worker opens few files and the same ones in every query.
     """
     total = sum(file.bytes for file in files)
-    result: list[list[tuple[File, int, int]]] = [[] for _ in range(workers)]
+    result: list[list[Part]] = [[] for _ in range(workers)]
     seen = 0.0
     for file in files:
         row = 0
