@@ -118,6 +118,8 @@ class LocalFleet:
             status = child.process.wait(1.0)
         except subprocess.TimeoutExpired:
             return ""
+        # Now, not when the fleet is mended: should this process be killed, nobody else knows that it died.
+        shutil.rmtree(child.spill, ignore_errors=True)
         return f"died: {_ending(child, status)}"
 
     def close(self) -> None:

@@ -129,6 +129,7 @@ def test_a_killed_worker_is_named_and_replaced(frail: Flock, tmp_path: Path) -> 
     os.kill(before[1], signal.SIGKILL)
     with pytest.raises(WorkerLost, match=rf"worker 1 \(pid {before[1]}\) died: killed by SIGKILL"):
         _ = execution.relation
+    assert not list(tmp_path.glob("*/worker-1-*"))
     assert_works(frail)
     after = frail.coordinator.pids
     assert after[0] == before[0]
