@@ -59,7 +59,7 @@ class Spread(Distribution):
     """Each row on some worker, no telling which."""
 
     def __str__(self) -> str:
-        return "anywhere"
+        return "row groups"
 
 
 @dataclass(frozen=True, slots=True)

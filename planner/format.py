@@ -7,6 +7,7 @@ from typing import Any
 from sqlglot import exp
 
 from sord.planner.cut_fragments import Cut
+from sord.planner.distribution import Replicated
 from sord.planner.estimate import Estimator
 from sord.planner.fragment import Fragment, Route
 from sord.planner.logical import (
@@ -80,7 +81,8 @@ def plan_json(plan: DistributedPlan) -> dict[str, Any]:
 def describe_node(plan: Plan) -> str:
     """One line for a node, without its inputs."""
     if isinstance(plan, Scan):
-        split = f", split by {plan.split}" if plan.split is not None else ""
+        whole = isinstance(plan.split, Replicated)
+        split = "" if plan.split is None else ", all of it" if whole else f", split by {plan.split}"
         names = [id_ if id_ == name.lower() else f"{name} as {id_}" for id_, name in plan.outputs]
         return f"Scan {plan.table.name} ({_short(names)}){split}"
     if isinstance(plan, Values):
