@@ -49,6 +49,8 @@ def format_plan(plan: DistributedPlan) -> str:
         lines.append("  " + _headline(fragment, plan.cut))
         if fragment.id in plan.cut.trees:
             lines += _tree(plan.cut.plans[fragment.id], estimate, 3, plan.cut)
+        else:
+            lines.append("  " * 3 + fragment.title.capitalize())
     return "\n".join(lines)
 
 
@@ -135,34 +137,24 @@ def _tree(plan: Plan, estimate: Estimator | None, depth: int, cut: Cut | None) -
             for line in ["  " * depth + f"With {name}", *_tree(definition, estimate, depth + 1, cut)]
         ]  # fmt: skip
         return lines + _tree(plan.body, estimate, depth, cut)
-    number = cut.exchanges.get(id(plan)) if cut is not None else None
-    if number is not None and depth > 3:
-        return ["  " * depth + f"Read fragment {number}"]
+    if cut is not None and isinstance(plan, Exchange):
+        return ["  " * depth + f"Read fragment {cut.exchanges[id(plan)]}"]
     rows = f"  ~{_count(estimate(plan).rows)} rows" if estimate is not None else ""
     lines = ["  " * depth + describe_node(plan) + rows]
     for child in plan.children:
-        inner = cut.exchanges.get(id(child)) if cut is not None else None
-        if inner is not None and isinstance(child, Exchange):
-            lines.append("  " * (depth + 1) + f"Read fragment {inner}")
-        else:
-            lines += _tree(child, estimate, depth + 1, cut)
+        lines += _tree(child, estimate, depth + 1, cut)
     return lines
 
 
 def _node(plan: Plan, estimate: Estimator, cut: Cut | None) -> dict[str, Any]:
-    children = []
-    for child in plan.children:
-        inner = cut.exchanges.get(id(child)) if cut is not None else None
-        if inner is not None and isinstance(child, Exchange):
-            children.append({"node": "ReadFragment", "fragment": inner})
-        else:
-            children.append(_node(child, estimate, cut))
+    if cut is not None and isinstance(plan, Exchange):
+        return {"node": "ReadFragment", "fragment": cut.exchanges[id(plan)]}
     return {
         "node": type(plan).__name__,
         "text": describe_node(plan),
         "columns": list(plan.columns),
         "estimated_rows": round(estimate(plan).rows),
-        "inputs": children,
+        "inputs": [_node(child, estimate, cut) for child in plan.children],
     }
 
 
