@@ -67,6 +67,7 @@ def _serve(pipe: Connection, data: Path, threads: int | None) -> None:
     # Ctrl-C reaches the whole foreground group; the parent decides what becomes of this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = duckdb.connect(config={} if threads is None else {"threads": threads})
+    connection.execute("SET enable_progress_bar = false")  # it would be drawn into what the runner prints
     for table in TABLES:
         connection.read_parquet([str(file) for file in table_files(data, table)]).create_view(table)
     while True:
