@@ -146,6 +146,9 @@ class _Distributor:
         return replace(plan, split=Spread()), Spread()
 
     def aggregate(self, plan: Aggregate) -> Placed:
+        if plan.phase == "partial":
+            source, where = self.place(plan.input)
+            return plan.with_children((source,)), where.visible(_renames(plan.keys))
         plan = _keys_as_columns(plan)
         source, where = self.place(plan.input)
         keys = {id_ for _, e in plan.keys if (id_ := column_id(e)) is not None}
@@ -168,22 +171,22 @@ class _Distributor:
         return plan.with_children((source,)), where
 
     def set_operation(self, plan: SetOperation) -> Placed:
-        sides = [self.place(_cast(plan, side)) for side in plan.inputs]
+        sides = [self.place(side) for side in plan.inputs]
         wheres = [where for _, where in sides]
         for kind in (Single, Replicated):
             if all(isinstance(where, kind) for where in wheres):
                 return replace(plan, inputs=tuple(side for side, _ in sides)), wheres[0]
-        result: Distribution = Spread()
         moved: list[Plan] = []
-        for side, where in sides:
-            if plan.kind == "union" and plan.all:
+        if plan.kind == "union" and plan.all:
+            for side, where in sides:
                 away = isinstance(where, (Single, Replicated))
                 moved.append(Exchange(side, Spread()) if away else side)
-            else:
-                moved.append(
-                    Exchange(side, Hashed(tuple(frozenset((id_,)) for id_ in side.columns), plan.types))
-                )
-                result = Hashed(tuple(frozenset((id_,)) for id_ in plan.outputs), plan.types)
+            return replace(plan, inputs=tuple(moved)), Spread()
+        for side, where in sides:
+            # A hash depends on the type, so it is that of the result's.
+            target = Hashed(tuple(frozenset((id_,)) for id_ in side.columns), plan.types)
+            moved.append(self.moved(side, where, target))
+        result = Hashed(tuple(frozenset((id_,)) for id_ in plan.outputs), plan.types)
         return replace(plan, inputs=tuple(moved)), result
 
     def sort(self, plan: Sort) -> Placed:
@@ -218,15 +221,6 @@ def _renames(outputs: tuple[Output, ...]) -> dict[str, set[str]]:
         if old is not None:
             result.setdefault(old, set()).add(new)
     return result
-
-
-def _cast(plan: SetOperation, side: Plan) -> Plan:
-    """A side with the result's types, since a hash depends on the type."""
-    outputs = tuple(
-        (id_, exp.cast(column(id_), type_, dialect="duckdb"))
-        for id_, type_ in zip(side.columns, plan.types, strict=True)
-    )
-    return Project(side, outputs)
 
 
 def _interesting(plan: Plan) -> set[str]:

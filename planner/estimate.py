@@ -435,6 +435,9 @@ def _aggregate(source: Estimate, plan: Aggregate) -> Estimate:
     for id_, expression in plan.keys:
         known = source.columns.get(column_id(expression) or "")
         columns[id_] = replace(known, distinct=min(known.distinct, rows)) if known else ColumnEstimate(rows)
-    for id_, _ in plan.calls:
-        columns[id_] = ColumnEstimate(max(1.0, rows / 2), width=16.0)
+    for id_, call in plan.calls:
+        # Counts (and sums of partial counts, which are cast) lie around their average: few of them are different.
+        counts = isinstance(call, (exp.Count, exp.Cast))
+        most = 10 * max(source.rows / max(rows, 1.0), 10.0) if counts else rows
+        columns[id_] = ColumnEstimate(max(1.0, min(rows / 2, most)), width=16.0)
     return Estimate(rows, columns)

@@ -10,6 +10,7 @@ from sord.planner.logical import Plan
 from sord.planner.order_joins import order_joins
 from sord.planner.outer_to_inner import outer_to_inner
 from sord.planner.prune_columns import prune_columns
+from sord.planner.push_aggregates import push_aggregates
 from sord.planner.push_filters import push_filters
 from sord.planner.reduce_aggregates import reduce_aggregates
 
@@ -25,6 +26,7 @@ LOGICAL_PASSES: tuple[LogicalPass, ...] = (
     reduce_aggregates,
     order_joins,
     push_filters,
+    push_aggregates,
     prune_columns,
 )
 """Every pass leaves a plan that renders to one DuckDB statement with the same answer."""

@@ -23,7 +23,7 @@ def split_aggregates(plan: Plan, context: Context, estimate: Estimator) -> Plan:
         return plan
     exchange = plan.input
     distinct = _only_distinct(plan)
-    if distinct is None and any(_halves(call, context, "", "") is None for _, call in plan.calls):
+    if distinct is None and any(halves(call, context, "", "") is None for _, call in plan.calls):
         return plan
     if plan.keys and not _shrinks(plan, distinct, context, estimate):
         return plan
@@ -33,9 +33,9 @@ def split_aggregates(plan: Plan, context: Context, estimate: Estimator) -> Plan:
     final: list[Output] = []
     for id_, call in plan.calls:
         first, second = context.fresh(f"{id_}_part"), context.fresh(f"{id_}_part")
-        halves = _halves(call, context, first, second)
-        assert halves is not None
-        below, above = halves
+        split = halves(call, context, first, second)
+        assert split is not None
+        below, above = split
         partial += zip((first, second), below, strict=False)
         final.append((id_, above))
     lower = Aggregate(exchange.input, plan.keys, tuple(partial), "partial")
@@ -87,7 +87,7 @@ def _only_distinct(plan: Aggregate) -> exp.Expr | None:
     return found
 
 
-def _halves(
+def halves(
     call: exp.Expr, context: Context, first: str, second: str
 ) -> tuple[list[exp.Expr], exp.Expr] | None:
     """What to compute below (under the ids ``first`` and ``second``) and what above; None if it can't be split."""
