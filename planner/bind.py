@@ -189,6 +189,8 @@ class _Binder:
             return Join(kind.lower(), left, right, residual=condition)
         if kind not in ("", "INNER", "OUTER", "CROSS") or side not in ("", "LEFT", "RIGHT", "FULL"):
             raise Unsupported(f"{side} {kind} JOIN")
+        if side == "RIGHT":
+            return Join("left", right, left, residual=condition)
         return Join(side.lower() or "inner", left, right, residual=condition)
 
     # SELECT

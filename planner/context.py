@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from sord.planner.catalog import Catalog
 from sord.planner.expressions import column_id
-from sord.planner.logical import Plan
+from sord.planner.logical import Plan, Stage
 from sord.planner.render import render
 
 NUMERIC = (
@@ -59,9 +59,9 @@ class Context:
         """The DuckDB type of a column that ``plan`` delivers, asking DuckDB if need be. None: it can't tell."""
         if id_ not in self.types:
             try:
-                described = self.catalog.describe(render(plan))
+                described = self.catalog.describe(render(_from_scratch(plan)))
             except Exception:
-                # A plan over exchanges or shared tables can't be described by itself.
+                # A plan over shared tables can't be described by itself.
                 return None
             self.types.update(described)
         return self.types.get(id_)
@@ -101,6 +101,13 @@ class Context:
             default = expression.args.get("default")
             return all(self.is_numeric(part) for part in results + ([default] if default else []))
         return False
+
+
+def _from_scratch(plan: Plan) -> Plan:
+    """The plan over what made its stages, which DuckDB doesn't know."""
+    if isinstance(plan, Stage):
+        return _from_scratch(plan.source)
+    return plan.with_children(tuple(_from_scratch(child) for child in plan.children))
 
 
 def is_number(type_: str) -> bool:

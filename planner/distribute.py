@@ -42,11 +42,12 @@ from sord.planner.logical import (
     With,
 )
 from sord.planner.render import expression_sql
+from sord.planner.split_aggregates import moved_rows
 
 Placed = tuple[Plan, Distribution]
 
-_FEW_GROUPS = 20_000
-"""Up to so many groups the client finishes an aggregate itself: moving them costs less than another stage."""
+_FEW_ROWS = 100_000
+"""So many rows or fewer the client aggregates itself: gathering them costs less than another stage."""
 _SORT_AT_CLIENT = 64e6
 """Bytes up to which a full sort is the client's."""
 
@@ -154,7 +155,7 @@ class _Distributor:
         keys = {id_ for _, e in plan.keys if (id_ := column_id(e)) is not None}
         if not isinstance(where, (Single, Replicated)) and not (plan.keys and where.clusters(keys)):
             target: Distribution = Single()
-            if plan.keys and self.estimate(plan).rows > _FEW_GROUPS:
+            if plan.keys and moved_rows(plan, self.context, self.estimate) > _FEW_ROWS:
                 target = self.hashed([e for _, e in plan.keys], plan.input)
             source, where = Exchange(source, target), target
         return plan.with_children((source,)), where.visible(_renames(plan.keys))

@@ -24,7 +24,7 @@ _FUNCTIONS: dict[str, bool] = {}
 def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
     """Raise Unsupported if any part is not known to be deterministic and to survive rendering."""
     for node in expression.walk():
-        if isinstance(node, _STRUCTURE) or is_aggregate(node):
+        if isinstance(node, _STRUCTURE) or isinstance(node, _AGGREGATES):
             continue
         if isinstance(node, exp.IgnoreNulls | exp.RespectNulls):
             raise Unsupported("IGNORE NULLS")
@@ -51,9 +51,7 @@ _AGGREGATES = (
 
 def is_aggregate(node: exp.Expr) -> bool:
     """Whether the node is an aggregate call, its FILTER clause included."""
-    if isinstance(node, exp.Filter):
-        return True
-    if not isinstance(node, _AGGREGATES):
+    if not isinstance(node, (exp.Filter, *_AGGREGATES)):
         return False
     parent = node.parent
     # Under a FILTER the whole filter is the call; under OVER it is a window, not an aggregate.

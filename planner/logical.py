@@ -106,7 +106,7 @@ class Project(Plan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Join(Plan):
-    """``kind`` is inner, left, right, full, semi or anti. Rows match if all ``keys`` are equal and ``residual`` holds.
+    """``kind`` is inner, left, full, semi or anti. Rows match if all ``keys`` are equal and ``residual`` holds.
 
     A cross join is an inner one without keys. Each key is (expression over left, expression over right).
     """

@@ -69,7 +69,7 @@ class DistributedPlan:
             return None
         plan = _remaining(self.physical, self.cut, finished, running)
         return _physical(
-            _without_empty(plan, self.context.types),
+            _without_empty(plan, self.context),
             self.logical,
             self.columns,
             self.context,
@@ -152,7 +152,10 @@ def _remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Se
         if isinstance(node, Aggregate) and node.phase == "final" and _undone(node, cut, finished, running):
             half = node.input.children[0]
             assert isinstance(half, Aggregate)
-            return walk(Aggregate(half.input, half.keys, node.whole))
+            # Where DISTINCT was pushed below the exchange, the half has the argument among its keys.
+            ids = {id_ for id_, _ in node.keys}
+            keys = tuple(key for key in half.keys if key[0] in ids)
+            return walk(Aggregate(half.input, keys, node.whole))
         if isinstance(node, Sort) and node.phase == "partial":
             return walk(node.input)
         return node.with_children(tuple(walk(child) for child in node.children))
@@ -167,9 +170,9 @@ def _undone(node: Aggregate, cut: Cut, finished: Mapping[int, Actual], running: 
     return isinstance(exchange, Exchange) and number not in finished and number not in running
 
 
-def _without_empty(plan: Plan, types: Mapping[str, str]) -> Plan:
+def _without_empty(plan: Plan, context: Context) -> Plan:
     """Nothing comes of nothing: joins with an empty input, and what stands on them."""
-    plan = plan.with_children(tuple(_without_empty(child, types) for child in plan.children))
+    plan = plan.with_children(tuple(_without_empty(child, context) for child in plan.children))
 
     def empty(node: Plan) -> bool:
         return (isinstance(node, Stage) and node.exact and node.rows == 0) or (
@@ -184,6 +187,7 @@ def _without_empty(plan: Plan, types: Mapping[str, str]) -> Plan:
             return plan.left
     elif isinstance(plan, (Filter, Project, Window)) or (isinstance(plan, Aggregate) and plan.keys):
         gone = empty(plan.children[0])
-    if not gone:
-        return plan
-    return Values(plan.columns, tuple(types.get(id_) or "NULL" for id_ in plan.columns), ())
+    types = [context.type_of(id_, plan) for id_ in plan.columns] if gone else [None]
+    if None in types:
+        return plan  # what stands on it needs to know the types
+    return Values(plan.columns, tuple(type_ for type_ in types if type_ is not None), ())

@@ -19,6 +19,7 @@ from sord.planner.logical import (
     SetOperation,
     SharedRef,
     Sort,
+    Stage,
     Window,
     With,
 )
@@ -39,6 +40,9 @@ class _Pruner:
             body = self.prune(plan.body, needed)
             definitions: list[Plan] = []
             for name, definition in reversed(list(zip(plan.names, plan.definitions, strict=True))):
+                if isinstance(definition, Stage):
+                    definitions.append(definition)  # its rows are made already
+                    continue
                 used = self.shared.get(name) or set(definition.columns[:1])
                 definitions.append(_only(self.prune(definition, used), used))
             return With(plan.names, tuple(reversed(definitions)), body)
@@ -54,7 +58,7 @@ class _Pruner:
         if isinstance(plan, Project):
             outputs = tuple(output for output in plan.outputs if output[0] in needed) or plan.outputs[:1]
             below = self.prune(plan.input, references(*(expression for _, expression in outputs)))
-            if below.columns == tuple(id_ for id_, e in outputs if column_id(e) == id_):
+            if below.columns == tuple(column_id(e) for _, e in outputs) == tuple(id_ for id_, _ in outputs):
                 return below
             return replace(plan, input=below, outputs=outputs)
         if isinstance(plan, Aggregate):
@@ -78,7 +82,7 @@ class _Pruner:
             return plan.with_children((self.prune(plan.input, needed | references(*plan.order)),))
         if isinstance(plan, Exchange):
             keys = {id_ for key in partition_keys(plan.target) for id_ in key & set(plan.input.columns)}
-            used = needed | keys
+            used = (needed | keys) & set(plan.columns) or set(plan.columns[:1])
             return plan.with_children((_only(self.prune(plan.input, used), used),))
         if isinstance(plan, AssertOneRow):
             return plan.with_children((self.prune(plan.input, set(plan.columns)),))

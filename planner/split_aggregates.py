@@ -44,6 +44,20 @@ def split_aggregates(plan: Plan, context: Context, estimate: Estimator) -> Plan:
     return Aggregate(moved, keys, tuple(final), "final", plan.calls)
 
 
+def moved_rows(plan: Aggregate, context: Context, estimate: Estimator) -> float:
+    """Rows that an exchange below the aggregate has to move, a first phase counted in where there will be one."""
+    source = estimate(plan.input).rows
+    distinct = _only_distinct(plan)
+    if distinct is None and any(halves(call, context, "", "") is None for _, call in plan.calls):
+        return source
+    workers = context.options.workers
+    if plan.keys and not _shrinks(plan, distinct, context, estimate):
+        return source
+    if distinct is not None:
+        return min(source, estimate(plan.input).distinct([*(e for _, e in plan.keys), distinct]) * workers)
+    return min(source, estimate(plan).rows * workers)
+
+
 def _deduplicated(plan: Aggregate, exchange: Exchange, distinct: exp.Expr, context: Context) -> Plan:
     """DISTINCT aggregates of one argument: drop duplicates before the exchange, aggregate after it."""
     argument = column_id(distinct) or context.fresh("argument")
