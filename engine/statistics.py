@@ -32,12 +32,17 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
     described = cursor.execute(f"DESCRIBE SELECT * FROM read_parquet({listed}{options})").fetchall()
     columns = tuple((row[0], row[1]) for row in described)
     types = dict(columns)
+    # Read once: the footers of a large table take longer to parse than everything below.
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE footers AS SELECT file_name, row_group_id, row_group_num_rows, type, "
+        "path_in_schema, stats_min_value, stats_max_value, stats_null_count, num_values, total_uncompressed_size, "
+        f"data_page_offset, dictionary_page_offset FROM parquet_metadata({listed})"
+    )
     groups = cursor.execute(
-        "SELECT file_name, row_group_id, any_value(row_group_num_rows), any_value(row_group_compressed_bytes), "
-        f"any_value(row_group_bytes) FROM parquet_metadata({listed}) GROUP BY 1, 2 ORDER BY 1, 2"
+        "SELECT file_name, row_group_id, any_value(row_group_num_rows) FROM footers GROUP BY 1, 2 ORDER BY 1, 2"
     ).fetchall()
     rows_of: dict[str, list[int]] = {path: [] for path in paths}
-    for file_name, _, rows, _, _ in groups:
+    for file_name, _, rows in groups:
         rows_of.setdefault(file_name, []).append(rows)
     total = float(sum(sum(rows) for rows in rows_of.values()))
     chunks = cursor.execute(
@@ -47,13 +52,14 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
         "CASE WHEN count(stats_null_count) = count(*) THEN sum(stats_null_count) END, sum(num_values), "
         "sum(total_uncompressed_size), "
         "sum(greatest(coalesce(data_page_offset - dictionary_page_offset, 0), 0)), avg(row_group_num_rows) "
-        f"FROM parquet_metadata({listed}) GROUP BY 1"
+        "FROM footers GROUP BY 1"
     ).fetchall()
-    clusterings, ranges = _clusterings(cursor, listed, types)
+    clusterings, ranges = _clusterings(cursor, types)
+    cursor.execute("DROP TABLE footers")
     clustered = {clustering.column for clustering in clusterings}
     statistics = {
         name: _column(
-            types[name], physical, low, high, nulls, values, size, dictionary, rows, name in clustered
+            types[name], physical, low, high, nulls, values, size, dictionary, rows, name in clustered, total
         )
         for name, physical, low, high, nulls, values, size, dictionary, rows in chunks
         if name in types
@@ -76,7 +82,11 @@ def _column(
     dictionary: int,
     rows_per_group: float,
     clustered: bool,
+    total: float,
 ) -> ColumnStatistics:
+    # A file may lack the column (union_by_name): its rows have NULL there.
+    known = nulls is not None and values > 0
+    fraction = (nulls + max(total - values, 0)) / max(total, 1.0) if known and nulls is not None else None
     values, rows_per_group = max(values, 1), max(rows_per_group, 1.0)
     groups = max(values / rows_per_group, 1.0)
     in_group = _distinct_in_group(_PHYSICAL.get(physical), size / groups, dictionary / groups, rows_per_group)
@@ -95,7 +105,7 @@ def _column(
         width = 16.0
     else:
         width = _WIDTHS.get(type_, 8.0)
-    return ColumnStatistics(distinct, minimum, maximum, None if nulls is None else nulls / values, width)
+    return ColumnStatistics(distinct, minimum, maximum, fraction, width)
 
 
 def _distinct_in_group(width: int | None, size: float, dictionary: float, rows: float) -> float | None:
@@ -137,32 +147,34 @@ def _distinct_in_all(in_group: float, rows: float, values: float) -> float:
 
 
 def _clusterings(
-    cursor: duckdb.DuckDBPyConnection, listed: str, types: dict[str, str]
+    cursor: duckdb.DuckDBPyConnection, types: dict[str, str]
 ) -> tuple[tuple[Clustering, ...], dict[str, dict[str, tuple[int, int]]]]:
+    """The clusterings, and for each file the lowest and highest value of their columns where none is NULL."""
     integers = [name for name, type_ in types.items() if type_ in _INTEGERS]
-    if not integers:
-        return (), {}
-    names = ", ".join("'" + name.replace("'", "''") + "'" for name in integers)
     rows = cursor.execute(
         "SELECT path_in_schema, file_name, try_cast(stats_min_value AS BIGINT), "
-        "try_cast(stats_max_value AS BIGINT), row_group_num_rows "
-        f"FROM parquet_metadata({listed}) WHERE path_in_schema IN ({names}) AND row_group_num_rows > 0"
+        "try_cast(stats_max_value AS BIGINT), row_group_num_rows, coalesce(stats_null_count, 1) "
+        "FROM footers WHERE list_contains(?, path_in_schema) AND row_group_num_rows > 0",
+        [integers],
     ).fetchall()
     found: list[Clustering] = []
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
     for name in integers:
         mine = [row[1:] for row in rows if row[0] == name]
-        if not mine or any(low is None or high is None for _, low, high, _ in mine):
+        if not mine or any(low is None or high is None for _, low, high, _, _ in mine):
             continue
-        groups = sorted((low, high, count) for _, low, high, count in mine)
+        groups = sorted((low, high, count) for _, low, high, count, _ in mine)
         reaching = sum(1 for a, b in itertools.pairwise(groups) if a[1] > b[0])
         values = groups[-1][1] - groups[0][0] + 1
         if reaching > _OVERLAP * len(groups) or values < 1000:
             continue
         found.append(Clustering(name, _merged(groups)))
-        for path, low, high, _ in mine:
-            known = ranges.setdefault(path, {}).get(name, (low, high))
-            ranges[path][name] = (min(low, known[0]), max(high, known[1]))
+        # Rows with a NULL key belong to the first range, wherever they are: such a file must not be left out.
+        with_nulls = {path for path, _, _, _, nulls in mine if nulls}
+        for path, low, high, _, _ in mine:
+            if path not in with_nulls:
+                known = ranges.setdefault(path, {}).get(name, (low, high))
+                ranges[path][name] = (min(low, known[0]), max(high, known[1]))
     return tuple(found), ranges
 
 
