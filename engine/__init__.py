@@ -1,10 +1,10 @@
 """sord: a flock of DuckDBs that answers one SQL query together.
 
-    import sord
+import sord
 
-    with sord.connect("local://4") as db:
-        db.register_dir("data/tpch/sf1")
-        db.sql("SELECT count(*) FROM lineitem").show()
+with sord.connect("local://4") as db:
+    db.register_dir("data/tpch/sf1")
+    db.sql("SELECT count(*) FROM lineitem").show()
 """
 
 from __future__ import annotations

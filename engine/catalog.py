@@ -2,126 +2,152 @@
 
 from __future__ import annotations
 
-import glob
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
 from sord.errors import Error
+from sord.places import files, is_parquet, listed, pattern, quoted
+from sord.session import Session
 
 if TYPE_CHECKING:
     from sord.planner.catalog import Table
 
-_GLOB = "*?["
+_OPTIONS = ("union_by_name", "hive_partitioning", "hive_types_autocast", "binary_as_string")
+"""Arguments of read_parquet that change neither the order of rows nor what a row group is."""
+
+
+class _Entry(NamedTuple):
+    """A table or view of DuckDB's."""
+
+    schema: str
+    temporary: bool
+    sql: str | None
+    """CREATE VIEW as DuckDB writes it; None for a table."""
 
 
 class Catalog:
     """Implements the planner's catalog over a DuckDB database private to one connection."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
+        self.lock = threading.RLock()
+        """Held while ``database`` works for a fleet: DuckDB refuses a second call rather than waiting."""
+        self.session = Session(database)
         self._database = database
-        self._parquet: dict[str, str] = {}
-        """Name to the place (path or glob) it was registered with."""
-        self._frames: dict[str, Any] = {}
-        self._tables: dict[tuple[str, str], tuple[object, Table]] = {}
+        self._own = self.session.cursor()
+        """For what needs nothing of the user's session, so that it works while that is busy."""
+        self._parquet: dict[str, tuple[str, tuple[str, ...]]] = {}
+        """By name: the view's SQL and where its files are."""
+        self._frames: dict[str, tuple[str, Any]] = {}
+        self._tables: dict[tuple[tuple[str, ...], str], tuple[object, Table]] = {}
         """Tables by place and options, beside the identity of the files at the time of reading."""
+        self._entries: dict[str, list[_Entry]] | None = None
+        """DuckDB's tables and views by name; None until somebody asks."""
+        self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
+        """What users wrote as a view's query, and its names for columns, by DuckDB's SQL for the view."""
         self._pure: dict[str, bool] = {}
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A new connection to the same database that sees the registered frames too."""
-        cursor = self._database.cursor()
-        for name, frame in self._frames.items():
+        """A new connection to the same database, with the same frames and settings."""
+        cursor = self.session.cursor()
+        for name, frame in list(self._frames.values()):
             cursor.register(name, frame)
         return cursor
 
     def register(self, name: str, source: Any) -> None:
-        """Make a Parquet path, glob or list of them, or a frame (pyarrow, pandas, polars), a table.
+        """Make a Parquet path, glob, folder or list of them, or a frame (pyarrow, pandas, polars), a table.
 
         Raises :class:`sord.Error` for a place without files and DuckDB's own error for a file that it can't read.
         """
-        key = name.lower()
-        if isinstance(source, (str, os.PathLike)):
-            place = os.fspath(source)
-            options = ""
-            paths = _files(place)
-            self._database.execute(
-                f"CREATE OR REPLACE VIEW {_quote(name)} AS SELECT * FROM read_parquet({_list(paths)}{options})"
-            )
-            self._parquet[key] = place
-            self._frames.pop(key, None)
-        else:
-            try:
-                self._database.register(name, source)
-            except duckdb.Error as error:
-                raise Error(
-                    f"cannot register {name!r}: {type(source).__name__} is neither a path nor a frame that DuckDB reads"
-                ) from error
-            self._frames[key] = source
-            self._parquet.pop(key, None)
+        with self.lock:
+            if isinstance(source, (str, os.PathLike)):
+                self._register_places(name, [source])
+            elif isinstance(source, (list, tuple)) and all(isinstance(s, (str, os.PathLike)) for s in source):
+                self._register_places(name, source)
+            else:
+                self._register_frame(name, source)
+            self._entries = None
 
     def register_dir(self, directory: str | os.PathLike[str]) -> list[str]:
         """Register every Parquet file and every sub-folder with Parquet files under its own name."""
         root = Path(directory)
         if not root.is_dir():
-            raise Error(f"{os.fspath(root)!r} is not a folder: give a folder of Parquet files or of folders of them")
-        names: list[str] = []
+            raise Error(
+                f"{os.fspath(root)!r} is not a folder: give a folder of Parquet files or of folders of them"
+            )
+        names: dict[str, Path] = {}
         for entry in sorted(root.iterdir()):
-            if entry.is_file() and entry.suffix == ".parquet":
-                self.register(entry.stem, entry)
-                names.append(entry.stem)
-            elif entry.is_dir() and any(entry.rglob("*.parquet")):
-                self.register(entry.name, entry / "**" / "*.parquet")
-                names.append(entry.name)
+            is_file = entry.is_file() and is_parquet(entry.name)
+            if is_file or (entry.is_dir() and any(entry.rglob("*.parquet"))):
+                name = entry.stem if is_file else entry.name
+                if name.lower() in map(str.lower, names):
+                    raise Error(
+                        f"{os.fspath(root)!r} has more than one {name!r}: register them under other names"
+                    )
+                names[name] = entry
         if not names:
             raise Error(f"{os.fspath(root)!r} has no Parquet files, neither directly nor in sub-folders")
-        return names
+        for name, entry in names.items():
+            self.register(name, entry)
+        return list(names)
+
+    def executed(self, text: str) -> None:
+        """Take note of a statement other than a query that ``database`` has executed."""
+        with self.lock:
+            self._entries = None
+            self.session.executed(text)
+            if "view" in text.lower():
+                self._remember_view(text)
 
     # The planner's catalog
 
     def table(self, name: str) -> Table | None:
-        """A registered Parquet table, a path, a frame or a table of DuckDB's own."""
+        """A registered Parquet table, a path, a frame or a table of DuckDB's own.
+
+        Raises the planner's Unsupported for what only one session of DuckDB's sees.
+        """
         from sord.planner.catalog import Table
 
-        place = self._parquet.get(name.lower())
-        if place is not None:
-            return self._read(name.lower(), place, "")
-        if name.lower() not in self._frames and _is_path(name):
-            return self._read(Path(name).stem.strip("*") or "files", name, "")
-        cursor = self.cursor()
-        try:
-            known = name.lower() in self._frames or cursor.execute(
-                "SELECT count(*) FROM duckdb_tables() WHERE lower(table_name) = ?", [name.lower()]
-            ).fetchall()[0][0]
-            if not known:
+        with self.lock:
+            registered = self._registered(name)
+            if registered is not None:
+                return self._read(name.lower(), registered, "")
+            entry = self._entry(name)
+            if entry is None and is_parquet(name):
+                return self._read(_stem(name), (name,), "")
+            if entry is None or (entry.temporary and name.lower() not in self._frames):
                 return None
-            columns = tuple((row[0], row[1]) for row in cursor.execute(f"DESCRIBE {_quote(name)}").fetchall())
-            rows = cursor.execute(f"SELECT count(*) FROM {_quote(name)}").fetchall()[0][0]
-        finally:
-            cursor.close()
+            relation = self._database.sql(f"FROM {quoted(name)}")
+            columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
+            rows = self._database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchall()[0][0]
         return Table(name, columns, float(rows), {}, None)
 
     def view(self, name: str) -> str | None:
         """The query of a view that a user created."""
-        if name.lower() in self._parquet or name.lower() in self._frames:
-            return None
-        found = self._database.execute(
-            "SELECT sql FROM duckdb_views() WHERE NOT internal AND lower(view_name) = ?", [name.lower()]
-        ).fetchall()
-        if not found:
-            return None
-        import sqlglot
+        from sord.planner.catalog import Unsupported
 
-        tree = sqlglot.parse_one(found[0][0], read="duckdb")
-        columns = tree.this.expressions if isinstance(tree.this, sqlglot.exp.Schema) else []
-        if columns:
-            from sord.planner.catalog import Unsupported
-
-            raise Unsupported(f"the view {name} renames its columns")
-        body: str = tree.expression.sql("duckdb")
-        return body
+        with self.lock:
+            reason = self.session.private
+            if reason is not None:
+                raise Unsupported(reason)
+            entry = self._entry(name)
+            if entry is None or entry.sql is None or name.lower() in self._frames or self._registered(name):
+                return None
+            body, columns = self._bodies.get(entry.sql) or _body(entry.sql) or ("", ())
+            if not body:
+                raise Unsupported(f"the definition of the view {name} can't be read")
+            if not columns:
+                return body
+            found = self._database.sql(body).columns
+        if len(set(map(str.lower, found))) < len(found):
+            raise Unsupported(f"the view {name} renames columns of one name")
+        names = [*columns, *found[len(columns) :]]
+        items = ", ".join(f"{quoted(old)} AS {quoted(new)}" for old, new in zip(found, names, strict=True))
+        return f"SELECT {items} FROM ({body}) AS {quoted(name)}"
 
     def scan(self, function: str, arguments: Sequence[str]) -> Table:
         """The Parquet files behind read_parquet(…)."""
@@ -129,74 +155,137 @@ class Catalog:
 
         if function not in ("read_parquet", "parquet_scan") or not arguments:
             raise Unsupported(f"{function}() in FROM")
-        allowed = ("union_by_name", "hive_partitioning", "hive_types_autocast", "binary_as_string")
         options = ""
         for argument in arguments[1:]:
             key, _, value = argument.partition("=")
-            if key.strip().strip('"').lower() not in allowed:
+            if key.strip().strip('"').lower() not in _OPTIONS:
                 raise Unsupported(f"read_parquet with {key.strip()}")
             options += f", {key.strip()}={value.strip()}"
         place = arguments[0].strip()
-        if place.startswith("'"):
-            places = [place[1:-1].replace("''", "'")]
-        else:
-            places = [row[0] for row in self._database.execute(f"SELECT unnest({place})").fetchall()]
-        return self._read(Path(places[0]).stem.strip("*") or "files", "\0".join(places), options)
+        with self.lock:
+            if place.startswith("'"):
+                places = [place[1:-1].replace("''", "'")]
+            else:
+                places = [row[0] for row in self._own.execute(f"SELECT unnest({place})").fetchall()]
+            return self._read(_stem(places[0]), tuple(places), options)
 
     def describe(self, sql: str) -> list[tuple[str, str]]:
         """Names and DuckDB types of a query's columns. Raises DuckDB's error for a wrong query."""
-        cursor = self.cursor() if self._frames else self._database
-        return [(row[0], row[1]) for row in cursor.execute(f"DESCRIBE {sql}").fetchall()]
+        with self.lock:
+            relation = self._database.sql(sql)
+            return list(zip(relation.columns, map(str, relation.types), strict=True))
 
     def is_pure_function(self, name: str) -> bool:
         """Whether every overload of a DuckDB function is scalar and deterministic."""
         if name not in self._pure:
-            rows = self._database.execute(
-                "SELECT function_type, stability FROM duckdb_functions() WHERE function_name = ?", [name]
-            ).fetchall()
+            with self.lock:
+                rows = self._own.execute(
+                    "SELECT function_type, stability FROM duckdb_functions() WHERE function_name = ?", [name]
+                ).fetchall()
             self._pure[name] = bool(rows) and all(row == ("scalar", "CONSISTENT") for row in rows)
         return self._pure[name]
 
-    def _read(self, name: str, place: str, options: str) -> Table:
+    def _register_places(self, name: str, places: Sequence[str | os.PathLike[str]]) -> None:
+        if not places:
+            raise Error(f"cannot register {name!r}: the list is empty")
+        patterns = tuple(pattern(place) for place in places)
+        files(self._own, patterns)
+        # A view over patterns rather than files: files that come later are rows of the table too.
+        sql = f"CREATE OR REPLACE VIEW main.{quoted(name)} AS SELECT * FROM read_parquet({listed(patterns)})"
+        self._own.execute(sql)
+        if self._frames.pop(name.lower(), None) is not None:
+            self._database.unregister(name)
+        shown = self._own.execute(
+            "SELECT sql FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main' "
+            "AND lower(view_name) = lower(?)",
+            [name],
+        ).fetchall()
+        self._parquet[name.lower()] = (shown[0][0] if shown else "", patterns)
+
+    def _register_frame(self, name: str, source: Any) -> None:
+        if type(source).__name__ == "RecordBatchReader":
+            # A reader gives its rows once, and planning asks for their number.
+            source = source.read_all()
+        try:
+            self._database.register(name, source)
+        except (duckdb.InvalidInputException, TypeError) as error:
+            raise Error(
+                f"cannot register {name!r}: {type(source).__name__} is neither a path nor a frame that DuckDB reads"
+            ) from error
+        self._frames[name.lower()] = (name, source)
+        self._parquet.pop(name.lower(), None)
+
+    def _entry(self, name: str) -> _Entry | None:
+        """What DuckDB takes the unqualified ``name`` for."""
+        if self._entries is None:
+            rows = self._database.execute(
+                "SELECT view_name, schema_name, temporary, sql FROM duckdb_views() WHERE NOT internal "
+                "AND database_name IN ('memory', 'temp') UNION ALL "
+                "SELECT table_name, schema_name, temporary, NULL FROM duckdb_tables() "
+                "WHERE database_name IN ('memory', 'temp')"
+            ).fetchall()
+            self._entries = {}
+            for found, *rest in rows:
+                self._entries.setdefault(found.lower(), []).append(_Entry(*rest))
+        entries = [e for e in self._entries.get(name.lower(), ()) if e.schema == "main"]
+        return max(entries, key=lambda entry: entry.temporary, default=None)
+
+    def _registered(self, name: str) -> tuple[str, ...] | None:
+        """The places of a table that is still what it was registered as: SQL may have replaced the view."""
+        known = self._parquet.get(name.lower())
+        if known is None:
+            return None
+        entry = self._entry(name)
+        return known[1] if entry is not None and entry.sql == known[0] else None
+
+    def _remember_view(self, text: str) -> None:
+        """Keep a view's query as the user wrote it: DuckDB writes it with operators that nobody else knows."""
+        from sqlglot import exp, parse_one
+        from sqlglot.errors import SqlglotError
+
+        try:
+            tree = parse_one(text, read="duckdb")
+        except SqlglotError:
+            return
+        table = tree.find(exp.Table) if isinstance(tree, exp.Create) and tree.kind == "VIEW" else None
+        entry = self._entry(table.name) if table is not None else None
+        body = _body(text)
+        if entry is not None and entry.sql is not None and body is not None:
+            self._bodies[entry.sql] = body
+
+    def _read(self, name: str, places: tuple[str, ...], options: str) -> Table:
         from dataclasses import replace
 
         from sord.statistics import identity, read_table
 
-        paths = [path for part in place.split("\0") for path in _files(part)]
+        paths = files(self._own, places)
         same = identity(paths)
-        known = self._tables.get((place, options))
+        known = self._tables.get((places, options))
         if known is not None and known[0] == same:
             table = known[1]
         else:
-            table = read_table(self._database, name, paths, options)
-            self._tables[place, options] = (same, table)
+            table = read_table(self._own, name, paths, options)
+            self._tables[places, options] = (same, table)
         # Two places may have files of one name; the planner knows tables by their names.
-        clash = [t for key, (_, t) in self._tables.items() if t.name == name and key != (place, options)]
+        clash = [t for key, (_, t) in self._tables.items() if t.name == name and key != (places, options)]
         return replace(table, name=f"{name}_{len(clash) + 1}") if clash and table.name == name else table
 
 
-def _files(place: str) -> list[str]:
-    if "://" in place:
-        raise Error(f"{place!r}: remote tables are not supported yet; give a local path or glob")
-    if os.path.isdir(place):
-        place = os.path.join(place, "**", "*.parquet")
-    if not any(mark in place for mark in _GLOB):
-        if not os.path.exists(place):
-            raise Error(f"{place!r} does not exist: give a Parquet file, a folder or a glob such as data/*.parquet")
-        return [os.path.abspath(place)]
-    paths = sorted(path for path in glob.glob(place, recursive=True) if os.path.isfile(path))
-    if not paths:
-        raise Error(f"{place!r} matches no files")
-    return [os.path.abspath(path) for path in paths]
+def _stem(place: str) -> str:
+    return Path(place).stem.strip("*") or "files"
 
 
-def _is_path(name: str) -> bool:
-    return name.endswith(".parquet") or (any(mark in name for mark in _GLOB) and "." in name)
+def _body(create_view: str) -> tuple[str, tuple[str, ...]] | None:
+    """The query and the renamed columns of a CREATE VIEW."""
+    from sqlglot import exp, parse_one
+    from sqlglot.errors import SqlglotError
 
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _list(paths: Sequence[str]) -> str:
-    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+    try:
+        tree = parse_one(create_view, read="duckdb")
+    except SqlglotError:
+        return None
+    query = tree.args.get("expression")
+    if not isinstance(tree, exp.Create) or query is None:
+        return None
+    columns = tree.this.expressions if isinstance(tree.this, exp.Schema) else []
+    return query.sql("duckdb"), tuple(column.name for column in columns)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +12,22 @@ import duckdb
 
 from sord.catalog import Catalog
 from sord.errors import Error
-from sord.relation import LocalRelation, Relation
+from sord.relation import LocalRelation, Relation, T, interruptible, raise_ctrl_c
 
 if TYPE_CHECKING:
     from sord.exec.coordinator import Coordinator
+    from sord.exec.execution import Execution
     from sord.planner.context import Options
+    from sord.planner.physical import DistributedPlan
+    from sord.statements import Statement
 
 Parameters = Sequence[object] | Mapping[str, object]
 
-_TRAVELLING = (
-    "TimeZone", "Calendar", "default_null_order", "default_order", "default_collation", "integer_division",
-    "ieee_floating_point_ops", "old_implicit_casting", "scalar_subquery_error_on_multiple_rows",
-    "order_by_non_integer_literal",
-)  # fmt: skip
-"""Settings that change answers: what a user sets for the connection holds for all workers."""
+# Frames are tables by register() only: in FROM they would be looked for among our own variables.
+_CONFIG: Mapping[str, Any] = {"python_enable_replacements": False}
+
+_DONE = (["Success"], ["Count"])
+"""Columns of what a statement gives that is no query."""
 
 
 def connect(url: str | None = None, **options: Any) -> Connection:
@@ -40,22 +40,27 @@ def connect(url: str | None = None, **options: Any) -> Connection:
 
     Raises :class:`sord.Error` for a URL or an option that isn't understood.
     """
+    if url is not None and not isinstance(url, str):
+        raise Error(f"a fleet is named by a URL such as local://4, not by a {type(url).__name__}")
     return Connection(url or None, options)
 
 
 class Connection:
-    """Tables and a fleet to query them with. A context manager; ``close()`` leaves nothing behind."""
+    """Tables and a fleet to query them with. A context manager; ``close()`` leaves nothing behind.
+
+    Threads may share it. A transaction, temporary tables and variables belong to the connection and so to all
+    of its threads.
+    """
 
     def __init__(self, url: str | None, options: Mapping[str, Any]) -> None:
-        self._lock = threading.Lock()
-        self._interrupts: set[Callable[[], None]] = set()
-        self.settings: dict[str, str] = {}
-        """Settings that travel with every fragment."""
+        self._url = url
+        self._closed = False
         self._coordinator: Coordinator | None = None
         self._options: Options | None = None
-        self._database = duckdb.connect(config={} if url else _embedded(options))
-        self.catalog = Catalog(self._database)
+        self._executions: weakref.WeakSet[Execution] = weakref.WeakSet()
         if url is None:
+            self._database = _embedded(options)
+            self.catalog = Catalog(self._database)
             return
         from sord.exec.fleet import parse_fleet
 
@@ -63,80 +68,101 @@ class Connection:
         from sord.exec.coordinator import Coordinator
         from sord.planner.context import Options
 
+        self._database = duckdb.connect(config=dict(_CONFIG))
         self._database.execute("SET enable_progress_bar = false")
-        # Each query is described first, which would read the footers of its tables again.
-        self._database.execute("SET parquet_metadata_cache = true")
-        self._defaults = self._current_settings()
+        self.catalog = Catalog(self._database)
         self._options = Options(workers=fleet.size)
-        self._coordinator = Coordinator(fleet, self._exchange_cursor)
+        # The catalog's method: one of our own would keep us from being collected.
+        self._coordinator = Coordinator(fleet, self.catalog.cursor)
         self._finalizer = weakref.finalize(self, self._coordinator.close)
 
     @property
     def coordinator(self) -> Coordinator:
         """The fleet's coordinator. Raises :class:`sord.Error` for an embedded or closed connection."""
+        self.check_open()
         if self._coordinator is None:
-            raise Error("this connection has no fleet, or has been closed")
+            raise Error("the embedded engine has no fleet")
         return self._coordinator
 
     @property
     def options(self) -> Options:
-        """What plans depend on."""
-        assert self._options is not None
+        """What plans depend on. Raises :class:`sord.Error` for an embedded connection."""
+        if self._options is None:
+            raise Error("the embedded engine has no fleet")
         return self._options
 
     def start(self) -> None:
-        """Start the workers now rather than with the first query."""
+        """Start the workers now rather than with the first query. Raises :class:`sord.FleetError`."""
+        self.check_open()
         if self._coordinator is not None:
             self._coordinator.start()
 
     def register(self, name: str, source: Any) -> None:
-        """Make a Parquet path, glob or folder, or a pyarrow, pandas or polars frame, the table ``name``.
+        """Make ``source`` the table ``name``, or the table of this name another one.
+
+        It is a Parquet file, a glob, a folder (with all Parquet files below), a list of these, or a pyarrow, pandas
+        or polars frame. Files that come into a folder later belong to the table.
 
         Raises :class:`sord.Error` for a place without files, DuckDB's own error for a file it can't read.
         """
+        self.check_open()
         self.catalog.register(name, source)
 
     def register_dir(self, directory: str | os.PathLike[str]) -> list[str]:
-        """Make each Parquet file and each sub-folder with Parquet files a table; returns their names."""
+        """Make each Parquet file and each sub-folder with Parquet files a table; returns their names.
+
+        Raises :class:`sord.Error` if there are none or two of one name.
+        """
+        self.check_open()
         return self.catalog.register_dir(directory)
 
     def sql(self, text: str, params: Parameters | None = None, read: str | None = None) -> Relation | None:
-        """A query as a lazy relation. Other statements are executed at once and give None.
+        """A query as a lazy relation. Other statements are executed at once and give what DuckDB gives for them.
 
-        ``params`` are values for ``?``, ``$1`` or ``$name``. ``read`` is the dialect of the text (``spark``,
-        ``trino``, ``postgres``, … as sqlglot names them), DuckDB's by default. Of several statements, all but
-        the last are executed.
+        ``params`` are values for ``?``, ``$1`` or ``$name``; with them the embedded engine, too, executes a query
+        at once. ``read`` is the dialect of the text (``spark``, ``trino``, ``postgres``, … as sqlglot names them),
+        DuckDB's by default. Of several statements, all but the last are executed and ``params`` are the last
+        one's. An empty text gives None.
 
-        Raises DuckDB's own errors for wrong SQL, :class:`sord.Error` for a dialect or parameters that can't be.
+        Raises DuckDB's own errors for wrong SQL and parameters, :class:`sord.Error` for a dialect that isn't known
+        or a text that isn't in it.
         """
+        if self._closed:
+            self.check_open()
         if read is not None and read != "duckdb":
-            text = _translated(text, read)
+            from sord.statements import translated
+
+            text = translated(text, read)
         if self._coordinator is None:
-            relation = self._database.sql(text) if params is None else self._database.sql(text, params=params)
-            return None if relation is None else LocalRelation(relation)
-        statements = duckdb.extract_statements(text)
-        if not statements:
-            return None
+            return self._embedded_sql(text, params)
+        from sord.statements import split
+
+        statements = split(text)
         for statement in statements[:-1]:
-            relation_before = self._statement(statement, None)
-            if relation_before is not None:
-                relation_before.fetchall()
-        return self._statement(statements[-1], params)
+            relation = self._statement(statement, None)
+            # Only the last one's rows are asked for, but errors are everybody's.
+            for _ in relation.reader():
+                pass
+        return self._statement(statements[-1], params) if statements else None
 
     def interrupt(self) -> None:
-        """Cancel what runs on this connection; its readers get an error. May be called from any thread."""
-        self._database.interrupt()
-        with self._lock:
-            running = list(self._interrupts)
-        for cancel in running:
-            cancel()
+        """Cancel what runs on this connection. May be called from any thread.
+
+        Who waits for rows gets :class:`sord.QueryCancelled`; on the embedded engine, unless it is a reader, DuckDB's
+        InterruptException.
+        """
+        self.catalog.session.interrupt()
+        for execution in list(self._executions):
+            execution.cancel()
 
     def close(self) -> None:
         """Cancel what runs, end the workers, remove their files. Idempotent."""
+        self._closed = True
+        for execution in list(self._executions):
+            execution.close()
         if self._coordinator is not None:
             self._finalizer()
-            self._coordinator = None
-        self._database.close()
+        self.catalog.session.close()
 
     def __enter__(self) -> Connection:
         return self
@@ -146,67 +172,78 @@ class Connection:
     ) -> None:
         self.close()
 
-    @contextlib.contextmanager
-    def interruptible(self, cancel: Callable[[], None]) -> Iterator[None]:
-        """While inside, :meth:`interrupt` calls ``cancel``."""
-        with self._lock:
-            self._interrupts.add(cancel)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._interrupts.discard(cancel)
+    def __repr__(self) -> str:
+        return f"<sord.Connection {self._url or 'embedded'}{' (closed)' if self._closed else ''}>"
 
-    def _statement(self, statement: duckdb.Statement, params: Parameters | None) -> Relation | None:
+    def execute(self, plan: DistributedPlan) -> Execution:
+        """Start a plan on the fleet. For relations."""
+        execution = self.coordinator.run(plan, self.catalog.session.travelling)
+        self._executions.add(execution)
+        return execution
+
+    def here(self, call: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """``call`` with the connection that has the user's temporary tables, variables and transaction."""
+        self.check_open()
+        with self.catalog.lock:
+            return call(self._database)
+
+    def _embedded_sql(self, text: str, params: Parameters | None) -> Relation | None:
+        database = self._database
+        try:
+            relation = database.sql(text) if params is None else database.sql(text, params=params)
+        except duckdb.ResourceInUseException:
+            # Another thread is inside.
+            if self.catalog.session.needs_own:
+                raise
+            database = self.catalog.cursor()
+            with interruptible():
+                relation = database.sql(text) if params is None else database.sql(text, params=params)
+        except RuntimeError as error:
+            raise_ctrl_c(error)
+            raise
+        if relation is None:
+            return None
+        if relation.columns in _DONE and database is self._database:
+            self.catalog.executed(text)
+        return LocalRelation(relation, self.catalog, text if params is None else None)
+
+    def _statement(self, statement: Statement, params: Parameters | None) -> Relation:
         from sord.distributed import DistributedRelation
 
-        text = statement.query.strip().rstrip(";")
-        kind = statement.type
+        kind, text = statement
         if kind == duckdb.StatementType.EXPLAIN:
-            return self._explain(text, params)
-        if kind != duckdb.StatementType.SELECT:
+            from sord.explain import explain
+
+            return explain(self, text, params)
+        if kind == duckdb.StatementType.SELECT:
+            described = None
+            if params is not None:
+                from sord.parameters import bind
+
+                with self.catalog.lock:
+                    text, described = bind(self._database, text, params)
+            return DistributedRelation(self, text, described or self.catalog.describe(text))
+        with self.catalog.lock, interruptible():
             relation = self._database.sql(text) if params is None else self._database.sql(text, params=params)
-            if kind in (duckdb.StatementType.SET, duckdb.StatementType.PRAGMA):
-                self._note_settings()
-            return None if relation is None else LocalRelation(relation)
-        if params is not None:
-            from sord.parameters import with_parameters
+            self.catalog.executed(text)
+        assert relation is not None
+        return LocalRelation(relation, self.catalog, lock=self.catalog.lock)
 
-            text = with_parameters(text, params)
-        return DistributedRelation(self, text, self.catalog.describe(text))
-
-    def _explain(self, text: str, params: Parameters | None) -> Relation:
-        from sord.explain import explain
-
-        return explain(self, text, params)
-
-    def _exchange_cursor(self) -> duckdb.DuckDBPyConnection:
-        """A cursor for the client's part of a query."""
-        return self.catalog.cursor()
-
-    def _current_settings(self) -> dict[str, str]:
-        names = ", ".join(f"'{name}'" for name in _TRAVELLING)
-        rows = self._database.execute(f"SELECT name, value FROM duckdb_settings() WHERE name IN ({names})")
-        return {name: value for name, value in rows.fetchall()}
-
-    def _note_settings(self) -> None:
-        current = self._current_settings()
-        self.settings = {name: v for name, v in current.items() if v != self._defaults.get(name)}
+    def check_open(self) -> None:
+        """Raises :class:`sord.Error` if it has been closed."""
+        if self._closed:
+            raise Error("this connection has been closed")
 
 
-def _embedded(options: Mapping[str, Any]) -> dict[str, Any]:
+def _embedded(options: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
     unknown = sorted(options.keys() - {"threads", "memory"})
     if unknown:
         raise Error(f"unknown option {unknown[0]!r}; the embedded engine takes threads and memory")
     config = {"threads": options.get("threads"), "memory_limit": options.get("memory")}
-    return {name: value for name, value in config.items() if value is not None}
-
-
-def _translated(text: str, read: str) -> str:
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
     try:
-        return ";\n".join(sqlglot.transpile(text, read=read, write="duckdb"))
-    except (SqlglotError, ValueError) as error:
-        raise Error(f"cannot read this as {read}: {str(error).splitlines()[0]}") from error
+        return duckdb.connect(
+            config={**_CONFIG, **{name: value for name, value in config.items() if value is not None}}
+        )
+    except duckdb.Error as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise Error(f"{given}: {error}") from error

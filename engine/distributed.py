@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from sord.relation import Relation
+from sord.errors import QueryCancelled
+from sord.places import quoted
+from sord.relation import BATCH_ROWS, Relation, T, batches, interruptible, streaming
 from sord.report import Report
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from sord.connection import Connection
     from sord.exec.execution import Execution
     from sord.planner.physical import DistributedPlan
@@ -21,32 +24,87 @@ _SHOWN = 10_000
 """Rows that are fetched to be shown; DuckDB prints the first and last few of them."""
 
 
+class _Clock:
+    """Since when a query runs, and how long it took to plan."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._cpu = time.process_time()
+        self.plan_seconds = 0.0
+
+    def planned(self) -> None:
+        self.plan_seconds = self.seconds()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def cpu_seconds(self) -> float:
+        return time.process_time() - self._cpu
+
+
 class DistributedRelation(Relation):
     """A query that a fleet answers, or one DuckDB where the planner doesn't know a construct."""
 
     def __init__(self, connection: Connection, text: str, described: list[tuple[str, str]]) -> None:
-        super().__init__([name for name, _ in described], [type_ for _, type_ in described])
         self._connection = connection
         self._text = text
         self._described = described
+
+    @property
+    def columns(self) -> list[str]:
+        return [name for name, _ in self._described]
+
+    @property
+    def types(self) -> list[str]:
+        return [type_ for _, type_ in self._described]
+
+    def reader(self, batch_rows: int = BATCH_ROWS) -> pyarrow.RecordBatchReader:
+        import pyarrow
+
+        clock = _Clock()
+        plan = self._plan()
+        clock.planned()
+        if isinstance(plan, str):
+            session = self._connection.catalog.session
+            if session.needs_own:
+                return self.arrow().to_reader(max_chunksize=batch_rows)
+            cursor = self._connection.catalog.cursor()
+            with interruptible():
+                source = cursor.sql(self._text).to_arrow_reader(batch_rows)
+            return pyarrow.RecordBatchReader.from_batches(
+                source.schema, self._here(batches(source, cursor, session), clock, plan)
+            )
+        execution = self._connection.execute(plan)
+        try:
+            with execution.guard():
+                source = execution.relation.to_arrow_reader(batch_rows)
+        except BaseException:
+            execution.close()
+            raise
+        return pyarrow.RecordBatchReader.from_batches(source.schema, self._there(source, execution, clock))
 
     def show(self, max_rows: int = 40) -> None:
         """Run the query and print its first rows as a table."""
         import pyarrow
 
-        batches, rows = [], 0
-        with self._run() as relation:
-            reader = relation.to_arrow_reader(_SHOWN)
-            for batch in reader:
-                batches.append(batch)
-                rows += batch.num_rows
-                if rows > _SHOWN:
-                    break
-            table = pyarrow.Table.from_batches(batches, reader.schema)
-            # Over a table rather than the stream, which can be read only once.
-            cursor = self._connection.catalog.cursor()
-            cursor.register("rows", table)
-            cursor.sql("FROM rows").show(max_rows=max_rows)
+        fetched, rows = [], 0
+        reader = self.reader(_SHOWN)
+        for batch in reader:
+            fetched.append(batch)
+            rows += batch.num_rows
+            if rows > _SHOWN:
+                break
+        reader.close()
+        table = pyarrow.Table.from_batches(fetched, reader.schema)
+        positions = [f"c{position}" for position in range(table.num_columns)]
+        # Arrow has other names for some types, and names may be there twice.
+        items = ", ".join(
+            f"CAST({position} AS {type_}) AS {quoted(name)}"
+            for position, (name, type_) in zip(positions, self._described, strict=True)
+        )
+        with self._connection.catalog.cursor() as cursor:
+            cursor.register("rows to show", table.rename_columns(positions))
+            cursor.sql(f'SELECT {items} FROM "rows to show"').show(max_rows=max_rows)
         if rows > _SHOWN:
             print(f"The first {rows:,} rows were fetched; there are more.")
 
@@ -54,8 +112,8 @@ class DistributedRelation(Relation):
         """The logical plan and the fragments; for what one DuckDB answers, the reason and DuckDB's plan."""
         plan = self._plan()
         if isinstance(plan, str):
-            cursor = self._connection.catalog.cursor()
-            return f"One DuckDB answers this: {plan}\n\n{cursor.sql(self._text).explain()}"
+            shown = self._fallback(lambda relation: relation.explain())
+            return f"One DuckDB answers this: {plan}\n\n{shown}"
         from sord.planner.format import format_plan
 
         return format_plan(plan)
@@ -74,51 +132,77 @@ class DistributedRelation(Relation):
         from sord.planner.catalog import Unsupported
         from sord.planner.physical import plan_query
 
+        connection = self._connection
         try:
-            return plan_query(
-                self._text, self._connection.catalog, self._connection.options, self._described
-            )
+            return plan_query(self._text, connection.catalog, connection.options, self._described)
         except Unsupported as reason:
             return str(reason)
 
-    @contextmanager
-    def _run(self) -> Iterator[duckdb.DuckDBPyRelation]:
-        started, cpu = time.perf_counter(), time.process_time()
+    def _read(self, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
+        clock = _Clock()
         plan = self._plan()
-        planned = time.perf_counter() - started
+        clock.planned()
         if isinstance(plan, str):
-            cursor = self._connection.catalog.cursor()
-            with self._connection.interruptible(cursor.interrupt):
-                yield cursor.sql(self._text)
-            seconds = time.perf_counter() - started
-            self.report = Report(seconds, planned, 1, 0, _own_peak(), time.process_time() - cpu, plan)
-            return
-        execution = self._connection.coordinator.run(plan, self._connection.settings)
-        with execution, self._connection.interruptible(execution.cancel):
+            result = self._fallback(call)
+            self.report = _local_report(clock, plan)
+            return result
+        with self._connection.execute(plan) as execution:
             with execution.guard():
-                yield execution.relation
-            seconds = time.perf_counter() - started
-            self.report = _report(execution, seconds, planned, time.process_time() - cpu)
+                result = call(execution.relation)
+            self.report = _report(execution, clock)
+        return result
+
+    def _fallback(self, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
+        """``call`` with the query on one DuckDB."""
+        self._connection.check_open()
+        try:
+            with interruptible():
+                if self._connection.catalog.session.needs_own:
+                    return self._connection.here(lambda database: call(database.sql(self._text)))
+                with self._connection.catalog.cursor() as cursor:
+                    return call(cursor.sql(self._text))
+        except duckdb.InterruptException:
+            raise QueryCancelled("the query was cancelled") from None
+
+    def _here(
+        self, source: Iterator[pyarrow.RecordBatch], clock: _Clock, reason: str
+    ) -> Iterator[pyarrow.RecordBatch]:
+        yield from source
+        self.report = _local_report(clock, reason)
+
+    def _there(
+        self, source: pyarrow.RecordBatchReader, execution: Execution, clock: _Clock
+    ) -> Iterator[pyarrow.RecordBatch]:
+        with execution:
+            while True:
+                # Not around the whole loop: between batches Ctrl-C is the reader's own affair.
+                with streaming(), execution.guard():
+                    batch = next(source, None)
+                if batch is None:
+                    break
+                yield batch
+            self.report = _report(execution, clock)
 
 
-def _report(execution: Execution, seconds: float, planned: float, own_cpu: float) -> Report:
+def _report(execution: Execution, clock: _Clock) -> Report:
     from sord.planner.fragment import Place
 
     details = execution.report
     workers = [task for part in details.fragments if part.place is Place.WORKERS for task in part.tasks]
     return Report(
-        seconds=seconds,
-        plan_seconds=planned,
+        seconds=clock.seconds(),
+        plan_seconds=clock.plan_seconds,
         fragments=len(details.fragments) + 1,
         bytes_exchanged=details.wire_bytes,
         peak_memory_bytes=max((task.peak_bytes for task in workers), default=0),
-        cpu_seconds=own_cpu + sum(task.cpu_seconds for task in workers),
+        cpu_seconds=clock.cpu_seconds() + sum(task.cpu_seconds for task in workers),
         fallback=None,
         details=details.fragments,
     )
 
 
-def _own_peak() -> int:
+def _local_report(clock: _Clock, reason: str) -> Report:
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Report(clock.seconds(), clock.plan_seconds, 1, 0, peak, clock.cpu_seconds(), reason)

@@ -2,75 +2,76 @@
 
 from __future__ import annotations
 
-import datetime
 import decimal
-import uuid
+import math
 from collections.abc import Mapping, Sequence
+
+import duckdb
 
 from sord.errors import Error
 
 
-def with_parameters(text: str, params: Sequence[object] | Mapping[str, object]) -> str:
+def bind(
+    database: duckdb.DuckDBPyConnection, text: str, params: Sequence[object] | Mapping[str, object]
+) -> tuple[str, list[tuple[str, str]]]:
     """The text with ``?``, ``$1`` and ``$name`` replaced by literals, since fragments don't share a connection.
 
-    Raises :class:`sord.Error` for a missing, unused or unsupported value.
+    Beside it the names and types of the result's columns, in which DuckDB shows the placeholders. Raises DuckDB's
+    errors for values that are missing, too many, or of a type that it doesn't know.
     """
-    import sqlglot
-    from sqlglot import exp
+    described = database.execute(f"DESCRIBE {text}", params).fetchall()
+    return _replaced(database, text, params), [(row[0], row[1]) for row in described]
+
+
+def _replaced(
+    database: duckdb.DuckDBPyConnection, text: str, params: Sequence[object] | Mapping[str, object]
+) -> str:
+    from sqlglot import TokenType, tokenize
     from sqlglot.errors import SqlglotError
 
     try:
-        tree = sqlglot.parse_one(text, read="duckdb")
+        tokens = tokenize(text, read="duckdb")
     except SqlglotError as error:
-        raise Error(f"parameters need SQL that sqlglot can parse: {str(error).splitlines()[0]}") from error
-    used: set[object] = set()
-    position = 0
-    for node in list(tree.find_all(exp.Placeholder, exp.Parameter, bfs=False)):
-        name = node.name
-        key: object
-        if isinstance(params, Mapping):
-            key = name
-        elif name:
-            key = int(name) - 1 if name.isdigit() else name
+        raise Error(f"cannot find the placeholders of this query: {str(error).splitlines()[0]}") from error
+    pieces: list[str] = []
+    done = position = 0
+    for token, name in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.token_type == TokenType.PARAMETER and name is not None and name.start == token.end + 1:
+            key, end = name.text, name.end + 1
+        elif token.token_type in (TokenType.PLACEHOLDER, TokenType.QDCOLON):
+            # "?::" is one token.
+            position += 1
+            key, end = str(position), token.start + 1
         else:
-            key, position = position, position + 1
-        used.add(key)
-        try:
-            value = params[key]  # type: ignore[index, call-overload]
-        except (KeyError, IndexError, TypeError):
-            raise Error(f"the query has a placeholder {node.sql('duckdb')} that params has no value for") from None
-        node.replace(sqlglot.parse_one(_literal(value), read="duckdb"))
-    given = set(params) if isinstance(params, Mapping) else set(range(len(params)))
-    if given - used:
-        raise Error(f"params has {len(given)} values, but the query uses {len(used)} of them")
-    return tree.sql("duckdb")
+            continue
+        value = params[key] if isinstance(params, Mapping) else params[int(key) - 1]
+        pieces += [text[done : token.start], _literal(database, value)]
+        done = end
+    return "".join([*pieces, text[done:]])
 
 
-def _literal(value: object) -> str:
+def _literal(database: duckdb.DuckDBPyConnection, value: object) -> str:
+    """SQL for a value, with spaces around it: it may stand between letters."""
     if value is None:
-        return "NULL"
+        return " NULL "
     if isinstance(value, bool):
-        return str(value).upper()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return f"CAST('{value!r}' AS DOUBLE)"
-    if isinstance(value, decimal.Decimal):
-        return f"{value:f}"
-    if isinstance(value, bytes):
-        return f"from_hex('{value.hex()}')"
-    quoted = "'" + str(value).replace("'", "''") + "'"
-    if isinstance(value, str):
-        return quoted
-    for kind, name in (
-        (datetime.datetime, "TIMESTAMP"),
-        (datetime.date, "DATE"),
-        (datetime.time, "TIME"),
-        (uuid.UUID, "UUID"),
-    ):
-        if isinstance(value, kind):
-            zone = getattr(value, "tzinfo", None) is not None
-            return f"CAST({quoted} AS {name}{'TZ' if zone else ''})"
+        return f" {value!s} ".upper()
+    if type(value) is int:
+        return f" {value} " if value >= 0 else f" ({value}) "
+    if type(value) is float and math.isfinite(value):
+        # With an exponent, since DuckDB takes 1.5 for a DECIMAL.
+        shown = repr(value) if "e" in repr(value) else f"{value!r}e0"
+        return f" {shown} " if math.copysign(1, value) > 0 else f" ({shown}) "
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        return f" {value:f} " if value >= 0 else f" ({value:f}) "
+    if type(value) is str:
+        return f" {_quoted(value)} "
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_literal, value)) + "]"
-    raise Error(f"a parameter of type {type(value).__name__} is not supported")
+        return f" [{','.join(_literal(database, one) for one in value)}] "
+    # DuckDB knows best what its types look like.
+    shown, type_ = database.execute("SELECT CAST($1 AS VARCHAR), typeof($1)", [value]).fetchall()[0]
+    return f" CAST({'NULL' if shown is None else _quoted(shown)} AS {type_}) "
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -2,92 +2,106 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
+
+from sord.errors import Error, QueryCancelled, QueryError
 
 if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow
 
+    from sord.catalog import Catalog
     from sord.report import Report
+    from sord.session import Session
 
-_BATCH_ROWS = 122_880
+T = TypeVar("T")
+Rows = list[tuple[object, ...]]
+
+BATCH_ROWS = 122_880
 
 
 class Relation(ABC):
-    """A query and its columns. Made by :meth:`sord.Connection.sql`.
+    """A query and its columns. Made by :meth:`sord.Connection.sql`; each method that gives rows runs it anew.
 
-    Wrong SQL raises DuckDB's own errors, mostly when the relation is made; trouble with a fleet raises
-    :class:`sord.Error` when it runs.
+    Wrong SQL raises DuckDB's own errors when the relation is made. Rows that can't be computed (a text that is
+    no number, say) raise DuckDB's own error where one DuckDB computes them and :class:`sord.QueryError` with
+    DuckDB's words where a worker does. Trouble with a fleet raises the other kinds of :class:`sord.Error`;
+    Ctrl-C stops the query everywhere and raises KeyboardInterrupt.
     """
 
-    def __init__(self, columns: list[str], types: list[str]) -> None:
-        self.columns = columns
-        """Names of the columns, in order."""
-        self.types = types
+    report: Report | None = None
+    """What the last complete run on a fleet cost; None before it, and always for the embedded engine."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """Names of the columns, in order. Several may have the same name."""
+
+    @property
+    @abstractmethod
+    def types(self) -> list[str]:
         """Their DuckDB types, as text."""
-        self.report: Report | None = None
-        """What the last run on a fleet cost; None before it, and always for the embedded engine."""
 
     def arrow(self) -> pyarrow.Table:
         """Run the query: all rows as a pyarrow Table."""
-        with self._run() as relation:
-            return relation.to_arrow_table()
+        return self._read(lambda relation: relation.to_arrow_table())
 
-    def reader(self, batch_rows: int = _BATCH_ROWS) -> pyarrow.RecordBatchReader:
+    @abstractmethod
+    def reader(self, batch_rows: int = BATCH_ROWS) -> pyarrow.RecordBatchReader:
         """Run the query: rows as they come, in batches of about ``batch_rows``.
 
-        The query holds its resources until the reader is exhausted or gone.
+        Any number of readers may be open. Each holds its query until it is exhausted or gone. Reading on raises
+        :class:`sord.QueryError` for rows that can't be computed, whoever computes them.
         """
-        import pyarrow
-
-        running = self._run()
-        relation = running.__enter__()
-        try:
-            source = relation.to_arrow_reader(batch_rows)
-        except BaseException as error:
-            running.__exit__(type(error), error, error.__traceback__)
-            raise
-        return pyarrow.RecordBatchReader.from_batches(source.schema, _batches(running, source))
 
     def df(self) -> pandas.DataFrame:
         """Run the query: all rows as a pandas DataFrame."""
-        with self._run() as relation:
-            return relation.df()
+        return self._read(lambda relation: relation.df())
 
     def pl(self) -> polars.DataFrame:
         """Run the query: all rows as a polars DataFrame."""
-        with self._run() as relation:
-            return relation.pl()
+        frame: polars.DataFrame = self._read(lambda relation: relation.pl())
+        return frame
 
-    def fetchall(self) -> list[tuple[Any, ...]]:
+    def fetchall(self) -> Rows:
         """Run the query: all rows as Python tuples."""
-        with self._run() as relation:
-            return relation.fetchall()
+        return self._read(lambda relation: relation.fetchall())
 
     def show(self, max_rows: int = 40) -> None:
         """Run the query and print its first rows as a table."""
-        with self._run() as relation:
-            relation.show(max_rows=max_rows)
+        self._read(lambda relation: relation.show(max_rows=max_rows))
 
     def write_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Run the query into one Parquet file, which appears when it is complete."""
-        with self._run() as relation:
-            relation.write_parquet(os.fspath(path))
+        """Run the query into one Parquet file, which appears, or replaces another, when it is complete."""
+        target = os.fspath(path)
+        if not os.path.isdir(os.path.dirname(target) or "."):
+            raise Error(f"cannot write {target!r}: its folder does not exist")
+        unfinished = f"{target}.{uuid.uuid4().hex}.tmp"
+        try:
+            self._read(lambda relation: relation.write_parquet(unfinished))
+            os.replace(unfinished, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+            raise
 
     @abstractmethod
     def explain(self) -> str:
         """How the query will be executed, as text. It doesn't run."""
 
     @abstractmethod
-    def _run(self) -> AbstractContextManager[duckdb.DuckDBPyRelation]:
-        """Run the query; inside the context its rows may be read once."""
+    def _read(self, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
+        """Run the query and ``call`` with its rows, which may be read once."""
 
     def __repr__(self) -> str:
         columns = ", ".join(f"{name} {type_}" for name, type_ in zip(self.columns, self.types, strict=True))
@@ -95,28 +109,109 @@ class Relation(ABC):
 
 
 class LocalRelation(Relation):
-    """A query of the embedded engine: DuckDB's own relation."""
+    """DuckDB's own relation: a query of the embedded engine, or what another statement has given."""
 
-    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
-        super().__init__(relation.columns, [str(type_) for type_ in relation.types])
+    def __init__(
+        self,
+        relation: duckdb.DuckDBPyRelation,
+        catalog: Catalog,
+        text: str | None = None,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:
+        """``text`` is what may be run once more, on another connection, while this one is busy."""
         self._relation = relation
+        self._catalog = catalog
+        self._text = text
+        self._lock = nullcontext() if lock is None else lock
+
+    @property
+    def columns(self) -> list[str]:
+        return self._relation.columns
+
+    @property
+    def types(self) -> list[str]:
+        return [str(type_) for type_ in self._relation.types]
+
+    def reader(self, batch_rows: int = BATCH_ROWS) -> pyarrow.RecordBatchReader:
+        import pyarrow
+
+        if not self._can_move():
+            return self.arrow().to_reader(max_chunksize=batch_rows)
+        assert self._text is not None
+        # On a connection of its own: DuckDB accepts no other statement where a result is open.
+        cursor = self._catalog.cursor()
+        with interruptible():
+            source = cursor.sql(self._text).to_arrow_reader(batch_rows)
+        return pyarrow.RecordBatchReader.from_batches(
+            source.schema, batches(source, cursor, self._catalog.session)
+        )
 
     def explain(self) -> str:
-        """DuckDB's plan."""
-        return self._relation.explain()
+        return self._read(lambda relation: relation.explain())
 
-    @contextmanager
-    def _run(self) -> Iterator[duckdb.DuckDBPyRelation]:
-        yield self._relation
-
-
-def _batches(
-    running: AbstractContextManager[duckdb.DuckDBPyRelation], source: pyarrow.RecordBatchReader
-) -> Iterator[pyarrow.RecordBatch]:
-    try:
-        yield from source
-    except BaseException as error:
-        if not running.__exit__(type(error), error, error.__traceback__):
+    def _read(self, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
+        try:
+            with self._lock:
+                return call(self._relation)
+        except duckdb.ResourceInUseException:
+            # Another thread is inside.
+            if not self._can_move():
+                raise
+        except RuntimeError as error:
+            raise_ctrl_c(error)
             raise
-    else:
-        running.__exit__(None, None, None)
+        assert self._text is not None
+        with interruptible(), self._catalog.cursor() as cursor:
+            return call(cursor.sql(self._text))
+
+    def _can_move(self) -> bool:
+        """Whether another connection would give the same rows, and nothing be done twice."""
+        if self._text is None or self._catalog.session.needs_own:
+            return False
+        statements = duckdb.extract_statements(self._text)
+        return len(statements) == 1 and statements[0].type == duckdb.StatementType.SELECT
+
+
+def batches(
+    source: pyarrow.RecordBatchReader, cursor: duckdb.DuckDBPyConnection, session: Session
+) -> Iterator[pyarrow.RecordBatch]:
+    """The batches of ``source``; ``cursor`` lives as long, and with it the way to interrupt it."""
+    with cursor:
+        while True:
+            # DuckDB would go on: a connection lives as long as its results.
+            if session.closed:
+                raise QueryCancelled("the connection was closed before all rows were read")
+            with interruptible(), streaming():
+                batch = next(source, None)
+            if batch is None:
+                return
+            yield batch
+
+
+@contextmanager
+def streaming() -> Iterator[None]:
+    """Errors of DuckDB's that come through a stream of pyarrow's, where they lose their class."""
+    import pyarrow
+
+    try:
+        yield
+    except (OSError, pyarrow.ArrowException) as error:
+        if "INTERRUPT Error" in str(error):
+            raise QueryCancelled("the query was cancelled") from None
+        raise QueryError(str(error)) from error
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C inside DuckDB raises KeyboardInterrupt, as everywhere."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise_ctrl_c(error)
+        raise
+
+
+def raise_ctrl_c(error: RuntimeError) -> None:
+    """Raise KeyboardInterrupt if it is what DuckDB has made ``error`` of."""
+    if str(error) == "Query interrupted" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        raise KeyboardInterrupt from None

@@ -1,0 +1,128 @@
+"""What belongs to one session of DuckDB's: settings, temporary tables, variables, transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+import weakref
+
+import duckdb
+
+_TRAVELLING = (
+    "TimeZone", "Calendar", "default_null_order", "default_order", "default_collation", "integer_division",
+    "ieee_floating_point_ops", "old_implicit_casting", "scalar_subquery_error_on_multiple_rows",
+    "order_by_non_integer_literal",
+)  # fmt: skip
+"""Settings that change answers: what a user sets for the connection holds for all workers."""
+
+_LOCAL = ("TimeZone", "search_path")
+"""Settings that a new cursor doesn't take over."""
+
+_PRIVATE = re.compile(r"\b(temp|temporary|variable|prepare)\b", re.IGNORECASE)
+_SETTING = re.compile(r"\b(set|reset|use|pragma)\b", re.IGNORECASE)
+_TRANSACTION = re.compile(r"(?:^|;)\s*(begin|start|commit|rollback|abort|end)\b", re.IGNORECASE)
+_CLOSING_SECONDS = 5.0
+
+
+class Session:
+    """The user's own DuckDB connection, and cursors that behave as it does."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
+        self._database = database
+        self._guard = threading.Lock()
+        self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+        self._defaults: dict[str, str] | None = None
+        self._local: dict[str, str] = {}
+        self._has_private = False
+        self._in_transaction = False
+        self.closed = False
+        self.travelling: dict[str, str] = {}
+        """Settings that a user has changed and that the workers need, name to value."""
+
+    @property
+    def private(self) -> str | None:
+        """Why queries have to run in the user's own session; None if any cursor will do."""
+        if self._in_transaction:
+            return "a transaction is open"
+        if self._local.get("search_path"):
+            return "USE has changed the default schema"
+        return None
+
+    @property
+    def needs_own(self) -> bool:
+        """Whether a query that one DuckDB answers might ask for something that a cursor doesn't see."""
+        return self._has_private or self.private is not None
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A new connection to the same database with the same settings."""
+        cursor = self._database.cursor()
+        for name, value in self._local.items():
+            if value:
+                cursor.execute(f"SET {name} = '{_escaped(value)}'")
+        with self._guard:
+            self._cursors.add(cursor)
+        return cursor
+
+    def executed(self, text: str) -> None:
+        """Take note of statements other than queries."""
+        if _PRIVATE.search(text):
+            self._has_private = True
+        transactions = _TRANSACTION.findall(text)
+        if transactions:
+            self._in_transaction = transactions[-1].lower() in ("begin", "start")
+        if _SETTING.search(text):
+            self._note_settings()
+
+    def interrupt(self) -> None:
+        """Cancel what runs on any of the connections."""
+        for connection in self._connections():
+            # It may have been closed already.
+            with contextlib.suppress(duckdb.ConnectionException):
+                connection.interrupt()
+
+    def close(self) -> None:
+        """Cancel what runs and close the user's connection. Idempotent.
+
+        Cursors belong to who has asked for them; they only hear of it.
+        """
+        self.closed = True
+        deadline = time.monotonic() + _CLOSING_SECONDS
+        while True:
+            self.interrupt()
+            try:
+                self._database.close()
+            except duckdb.ResourceInUseException:
+                # A thread is inside; the interruption gets it out.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+            else:
+                return
+
+    def _connections(self) -> list[duckdb.DuckDBPyConnection]:
+        with self._guard:
+            return [*self._cursors, self._database]
+
+    def _note_settings(self) -> None:
+        if self._defaults is None:
+            # Too late to ask the database itself: it has been changed.
+            with duckdb.connect() as fresh:
+                self._defaults = _settings(fresh)
+        current = _settings(self._database)
+        changed = {name: value for name, value in current.items() if value != self._defaults.get(name)}
+        self.travelling = {name: value for name, value in changed.items() if name in _TRAVELLING}
+        self._local = {name: value for name, value in changed.items() if name in _LOCAL}
+        if self._local.get("search_path") in ("main", "memory", "memory.main"):
+            del self._local["search_path"]
+
+
+def _settings(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    names = ", ".join(f"'{name}'" for name in dict.fromkeys(_TRAVELLING + _LOCAL))
+    rows = connection.execute(f"SELECT name, value FROM duckdb_settings() WHERE name IN ({names})")
+    return dict(rows.fetchall())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("'", "''")
