@@ -146,8 +146,13 @@ def connected_sockets(some: Fleet) -> int:
     count = 0
     for name in os.listdir("/proc/self/fd"):
         try:
-            sock = socket.socket(fileno=os.dup(int(name)))
+            copy = os.dup(int(name))
         except OSError:
+            continue
+        try:
+            sock = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)  # not a socket
             continue
         with sock:
             try:
