@@ -24,7 +24,7 @@ _FUNCTIONS: dict[str, bool] = {}
 def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
     """Raise Unsupported if any part is not known to be deterministic and to survive rendering."""
     for node in expression.walk():
-        if isinstance(node, _STRUCTURE) or isinstance(node, _AGGREGATES):
+        if isinstance(node, (*_STRUCTURE, *_AGGREGATES)):
             continue
         if isinstance(node, exp.IgnoreNulls | exp.RespectNulls):
             raise Unsupported("IGNORE NULLS")

@@ -7,7 +7,6 @@ from sord.planner.distribution import Ranged, Replicated
 from sord.planner.logical import Scan
 from sord.planner.render import parquet, quote, whole_table
 
-
 Part = tuple[File, int, int]
 """A file, its first row to read, and the row after the last."""
 
