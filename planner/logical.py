@@ -53,7 +53,7 @@ class Plan:
 
 
 @functools.cache
-def _input_fields(kind: type[Plan]) -> tuple[str, ...]:
+def _input_fields(kind: type) -> tuple[str, ...]:
     """The fields of a kind of node that hold its inputs."""
     return tuple(item.name for item in dataclasses.fields(kind) if item.type in ("Plan", "tuple[Plan, ...]"))
 

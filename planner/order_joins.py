@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from sord.planner.cardinality import Estimate
 from sord.planner.context import Context
 from sord.planner.cost import SCAN, Layout, choose
-from sord.planner.estimate import Estimate, Estimator
+from sord.planner.estimate import Estimator
 from sord.planner.estimate import join as estimate_join
 from sord.planner.expressions import column, references
 from sord.planner.join_block import JoinBlock, Relation, take_apart

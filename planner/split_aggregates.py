@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from sord.planner.cardinality import drawn
 from sord.planner.context import Context
 from sord.planner.distribution import Distribution
-from sord.planner.estimate import Estimator, drawn
+from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id
 from sord.planner.logical import Aggregate, Exchange, Output, Plan
 

@@ -1,0 +1,188 @@
+"""How many rows a predicate leaves: uniform values, independent predicates with exponential back-off."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sqlglot import exp
+
+from sord.planner.cardinality import ColumnEstimate, Estimate, scaled
+from sord.planner.expressions import column_id, conjuncts, disjuncts, references
+
+_GUESS = {"equal": 0.1, "range": 0.3, "like": 0.1, "prefix": 0.05, "other": 0.3}
+
+
+def filtered(source: Estimate, predicates: Iterable[exp.Expr]) -> Estimate:
+    """The rows for which the predicates hold."""
+    columns = dict(source.columns)
+    fractions: list[float] = []
+    for predicate in predicates:
+        fractions.append(_selectivity(predicate, source))
+        _narrow(predicate, columns)
+    fraction, exponent = 1.0, 1.0
+    for part in sorted(_ranges_merged(fractions, predicates, source)):
+        fraction *= part**exponent
+        exponent = max(exponent * 0.75, 0.3)
+    return scaled(Estimate(source.rows, columns), source.rows * fraction)
+
+
+def _ranges_merged(fractions: list[float], predicates: Iterable[exp.Expr], source: Estimate) -> list[float]:
+    """Bounds on the same column are one range, not two independent predicates."""
+    merged: dict[str, list[float]] = {}
+    rest: list[float] = []
+    for fraction, predicate in zip(fractions, predicates, strict=True):
+        bound = _comparison(predicate)
+        if bound is not None and bound[1] in ("<", ">") and _known_range(source, bound[0]):
+            merged.setdefault(bound[0], []).append(fraction)
+        else:
+            rest.append(fraction)
+    for parts in merged.values():
+        rest.append(max(1.0 - sum(1.0 - part for part in parts), 1e-4) if len(parts) > 1 else parts[0])
+    return rest
+
+
+def _known_range(source: Estimate, id_: str) -> bool:
+    column = source.columns.get(id_)
+    return column is not None and column.minimum is not None and column.maximum is not None
+
+
+def _selectivity(predicate: exp.Expr, source: Estimate) -> float:
+    if isinstance(predicate, exp.Paren):
+        return _selectivity(predicate.this, source)
+    if isinstance(predicate, exp.And):
+        result = 1.0
+        for part in conjuncts(predicate):
+            result *= _selectivity(part, source)
+        return result
+    if isinstance(predicate, exp.Or):
+        missing = 1.0
+        for part in disjuncts(predicate):
+            missing *= 1 - _selectivity(part, source)
+        return 1 - missing
+    if isinstance(predicate, exp.Not):
+        return max(0.0, 1 - _selectivity(predicate.this, source))
+    if isinstance(predicate, exp.Between):
+        low = _range_fraction(predicate.this, ">", predicate.args["low"], source)
+        high = _range_fraction(predicate.this, "<", predicate.args["high"], source)
+        return _GUESS["range"] / 2 if low is None or high is None else max(low + high - 1, 1e-4)
+    if isinstance(predicate, exp.In):
+        number = len(predicate.expressions)
+        return min(1.0, number * _equal_fraction(predicate.this, source))
+    if isinstance(predicate, (exp.Like, exp.ILike)) and predicate.args.get("negate"):
+        positive = predicate.copy()
+        positive.set("negate", None)
+        return 1 - _selectivity(positive, source)
+    if isinstance(predicate, (exp.Like, exp.ILike)):
+        pattern = predicate.expression
+        text = pattern.name if isinstance(pattern, exp.Literal) else "%"
+        # Every further constant piece makes a match rarer; a leading constant is a range.
+        pieces = len([piece for piece in text.split("%") if piece])
+        guess = _GUESS["like" if text.startswith("%") else "prefix"]
+        return math.pow(guess, max(1.0, 0.5 + pieces / 2))
+    if isinstance(predicate, exp.Is):
+        return 0.02
+    if isinstance(predicate, exp.Boolean):
+        return 1.0 if predicate.this else 0.0
+    if isinstance(predicate, exp.EQ):
+        if references(predicate.this) and references(predicate.expression):
+            return min(_equal_fraction(predicate.this, source), _equal_fraction(predicate.expression, source))
+        return _equal_fraction(predicate.this if references(predicate.this) else predicate.expression, source)
+    if isinstance(predicate, exp.NEQ):
+        return 1 - _equal_fraction(predicate.this, source)
+    bound = _comparison(predicate)
+    if bound is not None:
+        column = exp.column(bound[0], quoted=True)
+        fraction = _range_fraction(column, bound[1], bound[2], source)
+        return _GUESS["range"] if fraction is None else fraction
+    return _GUESS["other"]
+
+
+def _comparison(predicate: exp.Expr) -> tuple[str, str, exp.Expr] | None:
+    """(column id, "<" or ">", constant) of a comparison with a constant."""
+    if not isinstance(predicate, (exp.LT, exp.LTE, exp.GT, exp.GTE)):
+        return None
+    sign = "<" if isinstance(predicate, (exp.LT, exp.LTE)) else ">"
+    left, right = column_id(predicate.this), column_id(predicate.expression)
+    if left is not None and not references(predicate.expression):
+        return left, sign, predicate.expression
+    if right is not None and not references(predicate.this):
+        return right, "<" if sign == ">" else ">", predicate.this
+    return None
+
+
+def _equal_fraction(expression: exp.Expr, source: Estimate) -> float:
+    id_ = column_id(expression)
+    column = source.columns.get(id_) if id_ is not None else None
+    if column is None or not column.known:
+        return _GUESS["equal"] if column is None else max(_GUESS["equal"] / 10, 1 / max(column.distinct, 2.0))
+    return 1 / max(column.distinct, 1.0)
+
+
+def _range_fraction(expression: exp.Expr, sign: str, constant: exp.Expr, source: Estimate) -> float | None:
+    id_ = column_id(expression)
+    column = source.columns.get(id_) if id_ is not None else None
+    value = constant_value(constant)
+    if column is None or value is None or column.minimum is None or column.maximum is None:
+        return None
+    span = column.maximum - column.minimum
+    if span <= 0:
+        return 1.0
+    below = min(max((value - column.minimum) / span, 0.0), 1.0)
+    return max(below if sign == "<" else 1 - below, 1e-4)
+
+
+def _narrow(predicate: exp.Expr, columns: dict[str, ColumnEstimate]) -> None:
+    """An equality leaves one value of its column; an IN list as many as it has."""
+    if isinstance(predicate, exp.EQ):
+        for side, other in ((predicate.this, predicate.expression), (predicate.expression, predicate.this)):
+            id_ = column_id(side)
+            if id_ in columns and not references(other):
+                columns[id_] = replace(columns[id_], distinct=1.0, known=True)
+    elif isinstance(predicate, exp.In):
+        id_ = column_id(predicate.this)
+        if id_ in columns and predicate.expressions:
+            number = min(columns[id_].distinct, float(len(predicate.expressions)))
+            columns[id_] = replace(columns[id_], distinct=number, known=True)
+
+
+def constant_value(expression: exp.Expr) -> float | None:
+    """The number behind a constant: dates are days since 1970. None if it isn't that simple."""
+    if isinstance(expression, exp.Paren):
+        return constant_value(expression.this)
+    if isinstance(expression, exp.Literal):
+        try:
+            if expression.is_string:
+                return float((datetime.date.fromisoformat(expression.name) - datetime.date(1970, 1, 1)).days)
+            return float(expression.name)
+        except ValueError:
+            return None
+    if isinstance(expression, exp.Neg):
+        value = constant_value(expression.this)
+        return None if value is None else -value
+    if isinstance(expression, exp.Cast):
+        return constant_value(expression.this)
+    if isinstance(expression, exp.Interval):
+        amount = constant_value(_number(expression.this))
+        days = {"DAY": 1.0, "WEEK": 7.0, "MONTH": 30.44, "YEAR": 365.25}.get(
+            str(expression.unit).upper().rstrip("S")
+        )
+        return None if amount is None or days is None else amount * days
+    if isinstance(expression, (exp.Add, exp.Sub, exp.Mul, exp.Div)):
+        left, right = constant_value(expression.this), constant_value(expression.expression)
+        if left is None or right is None:
+            return None
+        if isinstance(expression, exp.Add):
+            return left + right
+        if isinstance(expression, exp.Sub):
+            return left - right
+        if isinstance(expression, exp.Mul):
+            return left * right
+        return left / right if right else None
+    return None
+
+
+def _number(expression: exp.Expr) -> exp.Expr:
+    return exp.Literal.number(expression.name) if isinstance(expression, exp.Literal) else expression
