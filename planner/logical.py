@@ -6,7 +6,6 @@ Sharing an expression between nodes is fine as long as nobody mutates it; passes
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ class Plan:
     @property
     def children(self) -> tuple[Plan, ...]:
         found: list[Plan] = []
-        for name in _input_fields(type(self)):
+        for name in _input_fields(self):
             value = getattr(self, name)
             if isinstance(value, Plan):
                 found.append(value)
@@ -46,16 +45,22 @@ class Plan:
             return self
         rest = iter(children)
         changes: dict[str, Plan | tuple[Plan, ...]] = {}
-        for name in _input_fields(type(self)):
+        for name in _input_fields(self):
             value = getattr(self, name)
             changes[name] = next(rest) if isinstance(value, Plan) else tuple(next(rest) for _ in value)
         return dataclasses.replace(self, **changes)
 
 
-@functools.cache
-def _input_fields(kind: type) -> tuple[str, ...]:
-    """The fields of a kind of node that hold its inputs."""
-    return tuple(item.name for item in dataclasses.fields(kind) if item.type in ("Plan", "tuple[Plan, ...]"))
+_INPUT_FIELDS: dict[str, tuple[str, ...]] = {}
+
+
+def _input_fields(node: Plan) -> tuple[str, ...]:
+    """The fields of a kind of node that hold its inputs, looked up once."""
+    kind = type(node).__name__
+    if kind not in _INPUT_FIELDS:
+        inputs = (item.name for item in dataclasses.fields(node) if item.type in ("Plan", "tuple[Plan, ...]"))
+        _INPUT_FIELDS[kind] = tuple(inputs)
+    return _INPUT_FIELDS[kind]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
