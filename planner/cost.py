@@ -96,6 +96,11 @@ def choose(
     return best
 
 
+def scan(rows: float, width: float) -> float:
+    """Seconds for one worker to read so many rows of so many bytes from files."""
+    return rows * width * SCAN
+
+
 def shuffle(side: Layout, options: Options) -> float:
     """Seconds for each worker to partition its share and take in another."""
     share = side.rows * side.width / options.workers

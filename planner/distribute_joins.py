@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from sord.planner.context import Context, is_integer
-from sord.planner.cost import SCAN, Layout, choose
+from sord.planner.cost import Layout, choose, scan
 from sord.planner.distribution import Distribution, Hashed, Ranged, Replicated, Single, Spread
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id
@@ -142,7 +142,7 @@ def _scan_everywhere(plan: Plan, estimate: Estimator) -> float:
     if isinstance(plan, Scan):
         if plan.table.files is None:
             return math.inf
-        return plan.table.rows * estimate(plan).width(plan.columns) * SCAN
+        return scan(plan.table.rows, estimate(plan).width(plan.columns))
     if isinstance(plan, (Filter, Project, Join)):
         return sum(_scan_everywhere(child, estimate) for child in plan.children)
     return math.inf

@@ -16,7 +16,8 @@ from sqlglot import exp
 
 from sord.planner.cardinality import Estimate
 from sord.planner.context import Context
-from sord.planner.cost import SCAN, Layout, choose
+from sord.planner.cost import Layout, choose
+from sord.planner.cost import scan as scan_cost
 from sord.planner.estimate import Estimator
 from sord.planner.estimate import join as estimate_join
 from sord.planner.expressions import column, references
@@ -165,7 +166,7 @@ class _Search:
                     place = self.block.class_of(names[clustering.column])
                     if place is not None:
                         break
-            everywhere = scan.table.rows * self.estimator(scan).width() * SCAN
+            everywhere = scan_cost(scan.table.rows, self.estimator(scan).width())
         elif estimate.rows <= 1:
             everywhere = 0.0
         return _Entry(0.0, 1 << number, estimate, width, place, everywhere, relation=relation)
