@@ -57,7 +57,9 @@ class Worker:
         self._tasks: deque[control.Run] = deque()
         self._current: tuple[int, threading.Event] | None = None
         self._settings: dict[str, str] = {}
-        self._optimizers = ""
+        """What DuckDB has been told, so that it isn't told again."""
+        self._travelled: set[str] = set()
+        """Settings that came with the last task."""
 
         key = bytes.fromhex(boot.key)
         me = security.Identity(boot.fleet, boot.rank, boot.epoch)
@@ -111,25 +113,20 @@ class Worker:
 
     def _prepare(self, task: control.Run) -> None:
         """Set what the coordinator has set, and what goes with a task that reads exchanges."""
-        wanted = dict(task.settings)
-        for name in self._settings.keys() - wanted.keys():
+        for name in self._travelled - task.settings.keys():
             self._connection.execute(f"RESET {_identifier(name)}")
             del self._settings[name]
-        for name, value in wanted.items():
-            if self._settings.get(name) != value:
-                self._set(name, value)
-                self._settings[name] = value
-        optimizers = "" if task.reorder else _KEEP_WRITTEN_ORDER
-        if optimizers != self._optimizers:
-            self._set("disabled_optimizers", optimizers)
-            self._optimizers = optimizers
-        if any(one.ordered for one in task.inputs):
-            self._set("preserve_insertion_order", "true")
-        else:
-            self._set("preserve_insertion_order", "false")
+        self._travelled = set(task.settings)
+        for name, value in task.settings.items():
+            self._set(name, value)
+        ordered = any(one.ordered for one in task.inputs)
+        self._set("disabled_optimizers", "" if task.reorder else _KEEP_WRITTEN_ORDER)
+        self._set("preserve_insertion_order", "true" if ordered else "false")
 
     def _set(self, name: str, value: str) -> None:
-        self._connection.execute(f"SET {_identifier(name)} = {_literal(value)}")
+        if self._settings.get(name) != value:
+            self._connection.execute(f"SET {_identifier(name)} = {_literal(value)}")
+            self._settings[name] = value
 
     def _obey(self) -> None:
         # Whatever ends this thread ends the process: nobody could reach it any more.
