@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sord.planner.fragment import Actual, Fragment, Place, Route
 from sord.planner.physical import DistributedPlan
 
 
-class Simulation:
-    """Runs plans of ``workers`` workers over the tables of ``database``."""
+class Database(Protocol):
+    """Where cursors come from."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, workers: int) -> None:
+    def cursor(self) -> duckdb.DuckDBPyConnection: ...
+
+
+class Simulation:
+    """Runs plans of ``workers`` workers over the tables of ``database``.
+
+    That is a connection, or anything else that gives cursors: a catalog's see the frames registered with it.
+    """
+
+    def __init__(self, database: Database, workers: int) -> None:
         self.database = database
         self.workers = workers
         self.inboxes: dict[tuple[int, int], pa.Table] = {}
@@ -22,6 +32,9 @@ class Simulation:
         self.actual: dict[int, Actual] = {}
         self.fragments: list[Fragment] = []
         self.adapted = 0
+        self.names: list[str] = []
+        self.types: list[str] = []
+        """Of the result."""
 
     def run(self, plan: DistributedPlan) -> list[tuple[Any, ...]]:
         """The result's rows, adapting after each fragment as the coordinator does."""
@@ -31,7 +44,9 @@ class Simulation:
             todo.remove(fragment)
             if fragment.route is Route.RESULT:
                 self.fragments.append(fragment)
-                return self._cursor(fragment, self.workers).sql(fragment.sql[0]).fetchall()
+                result = self._cursor(fragment, self.workers).sql(fragment.sql[0])
+                self.names, self.types = result.columns, list(map(str, result.types))
+                return result.fetchall()
             self._run(fragment)
             better = plan.adapt(self.actual, set())
             if better is not None:
@@ -64,7 +79,7 @@ class Simulation:
                 numbers = table.column(table.num_columns - 1)
                 table = table.drop_columns([table.column_names[-1]])
                 for to in range(self.workers):
-                    pieces[to].append(table.filter(pa.compute.equal(numbers, to)))
+                    pieces[to].append(table.filter(pc.equal(numbers, to)))
             elif fragment.route is Route.KEEP:
                 pieces[rank].append(table)
             elif fragment.route is Route.GATHER:
