@@ -70,6 +70,7 @@ def take_apart(plan: Plan, context: Context) -> JoinBlock | None:
     block.outputs = tuple((id_, computed.get(id_, column(id_))) for id_ in plan.columns)
     for a, b in equal:
         _equate(block, a, b, context)
+    _push_single(block)
     _spread_constants(block)
     return block
 
@@ -115,6 +116,19 @@ def _same_type(left: str, right: str, context: Context) -> bool:
     type_ = context.types.get(left)
     # NaN and -0.0 are equal to others without being interchangeable.
     return type_ is not None and type_ == context.types.get(right) and type_ not in ("DOUBLE", "FLOAT")
+
+
+def _push_single(block: JoinBlock) -> None:
+    """Conditions on one relation become its filters; those on none (``ON false``) filter the first relation."""
+    several: list[exp.Expr] = []
+    for predicate in block.predicates:
+        mask = block.mask(predicate)
+        if mask & (mask - 1):
+            several.append(predicate)
+            continue
+        relation = block.relations[max(mask.bit_length() - 1, 0)]
+        relation.plan = _filtered(relation.plan, predicate)
+    block.predicates = several
 
 
 def _spread_constants(block: JoinBlock) -> None:
