@@ -19,6 +19,7 @@ from sord.planner.logical import (
     Plan,
     Project,
     Scan,
+    SharedRef,
     Stage,
     leaves,
 )
@@ -103,6 +104,9 @@ def _join_with_client(
     keys = _movable_keys(plan, context)
     if size_right <= _SMALL or not keys:
         return plan.with_children((left[0], Exchange(right[0], Single()))), Single()
+    if _is_placed(right[1], [key.right for key in keys], keys):
+        target = _scheme(right[1], [key.right for key in keys], [key.left for key in keys])
+        return plan.with_children((Exchange(left[0], target), right[0])), _delivered(plan, target, [])
     types = tuple(key.type for key in keys)
     to_left = Hashed(tuple(frozenset((key.left,)) for key in keys), types)
     to_right = Hashed(tuple(frozenset((key.right,)) for key in keys), types)
@@ -235,9 +239,12 @@ def _lie_alike(left: Placed, right: Placed, keys: list[_Key]) -> bool:
 
 
 def _is_fixed(placed: Placed) -> bool:
-    """Whether some rows have been moved by the boundaries already, so that they can't change."""
+    """Whether some rows lie by the boundaries already, so that they can't change; a shared table's have other readers."""
     where = placed[1]
-    return any(isinstance(leaf, Stage) and _has_boundaries(leaf.target, where) for leaf in leaves(placed[0]))
+    return any(
+        isinstance(leaf, SharedRef) or (isinstance(leaf, Stage) and _has_boundaries(leaf.target, where))
+        for leaf in leaves(placed[0])
+    )
 
 
 def _has_boundaries(target: Distribution, where: Distribution) -> bool:
