@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sqlglot import exp
+
 from sord.planner.context import Context
 from sord.planner.estimate import Estimator
-from sord.planner.expressions import column, column_id, references
+from sord.planner.expressions import column, column_id, references, strict
 from sord.planner.logical import Aggregate, Join, Output, Plan
 from sord.planner.split_aggregates import halves
 
@@ -41,8 +43,9 @@ def _push(plan: Plan, context: Context, estimate: Estimator) -> Plan:
     final: list[Output] = []
     for id_, call in plan.calls:
         used = references(call)
-        # COUNT(*) also counts the rows without a match, which the right side doesn't know of.
-        if not used or not used <= right:
+        # The right side doesn't know of the rows without a match, so they must not count: COUNT(*) counts them,
+        # and so does whatever makes something of NULL.
+        if not used <= right or not strict(_argument(call), right):
             return plan
         first, second = context.fresh(f"{id_}_part"), context.fresh(f"{id_}_part")
         split = halves(call, context, first, second)
@@ -55,3 +58,9 @@ def _push(plan: Plan, context: Context, estimate: Estimator) -> Plan:
         join.right, tuple((id_, column(id_)) for id_ in dict.fromkeys(keys) if id_), tuple(partial), "partial"
     )
     return replace(plan, input=replace(join, right=grouped), calls=tuple(final))
+
+
+def _argument(call: exp.Expr) -> exp.Expr:
+    aggregate = call.this if isinstance(call, exp.Filter) else call
+    argument: exp.Expr = aggregate.this
+    return argument
