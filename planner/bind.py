@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from sord.planner.catalog import Table, Unsupported
 from sord.planner.context import Context
+from sord.planner.decorrelate import free_columns
 from sord.planner.expressions import column, column_id, conjuncts, references, replace
 from sord.planner.functions import check_expression, is_aggregate
 from sord.planner.logical import (
@@ -150,6 +151,8 @@ class _Binder:
             return query.plan
         if key not in self.shared:
             query = self.query(cte.this, cte_scope)
+            if free_columns(query.plan):
+                raise Unsupported("a correlated WITH")
             name = self.context.fresh(cte.alias)
             self.shared[key] = (name, query)
             self.definitions[name] = query.plan

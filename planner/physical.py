@@ -6,9 +6,10 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from sord.planner.bind import bind
-from sord.planner.catalog import Catalog
+from sord.planner.catalog import Catalog, Unsupported
 from sord.planner.context import Context, Options
 from sord.planner.cut_fragments import Cut, cut_fragments
+from sord.planner.decorrelate import free_columns
 from sord.planner.distribute import distribute
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
@@ -90,6 +91,8 @@ def plan_query(
     described = described if described is not None else catalog.describe(sql)
     columns = tuple((id_, name, type_) for id_, (name, type_) in zip(ids, described, strict=True))
     logical = optimize(_delivering(plan, ids), context)
+    if free_columns(logical):
+        raise Unsupported("a subquery's result that is used in several places")
     return _physical(logical, logical, columns, context, 0, frozenset())
 
 
