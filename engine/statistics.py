@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from sord.planner.catalog import Clustering, ColumnStatistics, File, Table
+from sord.planner.catalog import Clustering, ColumnStatistics, File, Table, Unsupported
 
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _WIDTHS = {"BOOLEAN": 1.0, "TINYINT": 1.0, "SMALLINT": 2.0, "INTEGER": 4.0, "DATE": 4.0, "FLOAT": 4.0}
@@ -32,6 +32,8 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
     described = cursor.execute(f"DESCRIBE SELECT * FROM read_parquet({listed}{options})").fetchall()
     columns = tuple((row[0], row[1]) for row in described)
     types = dict(columns)
+    if len(paths) > 1:
+        _check_same_schema(cursor, listed)
     # Read once: the footers of a large table take longer to parse than everything below.
     cursor.execute(
         "CREATE OR REPLACE TEMP TABLE footers AS SELECT file_name, row_group_id, row_group_num_rows, type, "
@@ -69,6 +71,16 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
         for path, rows in rows_of.items()
     )
     return Table(name, columns, total, statistics, files, clusterings, options)
+
+
+def _check_same_schema(cursor: duckdb.DuckDBPyConnection, listed: str) -> None:
+    """Workers read different files, so what DuckDB makes of some of them has to be what it makes of all."""
+    ((schemas,),) = cursor.execute(
+        "SELECT count(DISTINCT columns) FROM (SELECT list((name, type, repetition_type, num_children, "
+        f"converted_type, logical_type)) AS columns FROM parquet_schema({listed}) GROUP BY file_name)"
+    ).fetchall()
+    if schemas > 1:
+        raise Unsupported("a table whose Parquet files have different schemas")
 
 
 def _column(
