@@ -29,8 +29,8 @@ def identity(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
 def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str], options: str) -> Table:
     """Build a :class:`Table` from the footers of ``paths``. Raises DuckDB's errors for what isn't Parquet."""
     listed = "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
-    described = cursor.execute(f"DESCRIBE SELECT * FROM read_parquet({listed}{options})").fetchall()
-    columns = tuple((row[0], row[1]) for row in described)
+    columns = _described(cursor, listed, options)
+    options += _hive_types(cursor, listed, options, columns, paths)
     types = dict(columns)
     if len(paths) > 1:
         _check_same_schema(cursor, listed)
@@ -71,6 +71,35 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
         for path, rows in rows_of.items()
     )
     return Table(name, columns, total, statistics, files, clusterings, options)
+
+
+def _described(cursor: duckdb.DuckDBPyConnection, listed: str, options: str) -> tuple[tuple[str, str], ...]:
+    rows = cursor.execute(f"DESCRIBE SELECT * FROM read_parquet({listed}{options})").fetchall()
+    return tuple((row[0], row[1]) for row in rows)
+
+
+def _hive_types(
+    cursor: duckdb.DuckDBPyConnection,
+    listed: str,
+    options: str,
+    columns: tuple[tuple[str, str], ...],
+    paths: Sequence[str],
+) -> str:
+    """Options that say the types of hive partition columns, which DuckDB infers from all paths that it is given."""
+    if not any("=" in os.path.dirname(path) for path in paths):
+        return ""
+    own = ", ".join(part for part in options.split(", ") if part and not part.startswith("hive_"))
+    stored = _described(cursor, listed, f"{own and ', '}{own}, hive_partitioning=false")
+    partitions = [(name, type_) for name, type_ in columns if name not in dict(stored)]
+    if not partitions:
+        return ""
+    types = ", ".join(f"{_quoted(name)}: {type_}" for name, type_ in partitions)
+    switch = "" if "hive_partitioning" in options else ", hive_partitioning=true"
+    return f"{switch}, hive_types={{{types}}}"
+
+
+def _quoted(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
 
 
 def _check_same_schema(cursor: duckdb.DuckDBPyConnection, listed: str) -> None:
