@@ -37,7 +37,7 @@ class Catalog:
         self.lock = threading.RLock()
         """Held while ``database`` works for a fleet: DuckDB refuses a second call rather than waiting."""
         self.session = Session(database)
-        self._database = database
+        self.database = database
         self._own = self.session.cursor()
         """For what needs nothing of the user's session, so that it works while that is busy."""
         self._parquet: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -121,9 +121,9 @@ class Catalog:
                 return self._read(_stem(name), (name,), "")
             if entry is None or (entry.temporary and name.lower() not in self._frames):
                 return None
-            relation = self._database.sql(f"FROM {quoted(name)}")
+            relation = self.database.sql(f"FROM {quoted(name)}")
             columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
-            rows = self._database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchall()[0][0]
+            rows = self.database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchall()[0][0]
         return Table(name, columns, float(rows), {}, None)
 
     def view(self, name: str) -> str | None:
@@ -142,7 +142,7 @@ class Catalog:
                 raise Unsupported(f"the definition of the view {name} can't be read")
             if not columns:
                 return body
-            found = self._database.sql(body).columns
+            found = self.database.sql(body).columns
         if len(set(map(str.lower, found))) < len(found):
             raise Unsupported(f"the view {name} renames columns of one name")
         names = [*columns, *found[len(columns) :]]
@@ -172,7 +172,7 @@ class Catalog:
     def describe(self, sql: str) -> list[tuple[str, str]]:
         """Names and DuckDB types of a query's columns. Raises DuckDB's error for a wrong query."""
         with self.lock:
-            relation = self._database.sql(sql)
+            relation = self.database.sql(sql)
             return list(zip(relation.columns, map(str, relation.types), strict=True))
 
     def is_pure_function(self, name: str) -> bool:
@@ -194,7 +194,7 @@ class Catalog:
         sql = f"CREATE OR REPLACE VIEW main.{quoted(name)} AS SELECT * FROM read_parquet({listed(patterns)})"
         self._own.execute(sql)
         if self._frames.pop(name.lower(), None) is not None:
-            self._database.unregister(name)
+            self.database.unregister(name)
         shown = self._own.execute(
             "SELECT sql FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main' "
             "AND lower(view_name) = lower(?)",
@@ -207,7 +207,7 @@ class Catalog:
             # A reader gives its rows once, and planning asks for their number.
             source = source.read_all()
         try:
-            self._database.register(name, source)
+            self.database.register(name, source)
         except (duckdb.InvalidInputException, TypeError) as error:
             raise Error(
                 f"cannot register {name!r}: {type(source).__name__} is neither a path nor a frame that DuckDB reads"
@@ -218,7 +218,7 @@ class Catalog:
     def _entry(self, name: str) -> _Entry | None:
         """What DuckDB takes the unqualified ``name`` for."""
         if self._entries is None:
-            rows = self._database.execute(
+            rows = self.database.execute(
                 "SELECT view_name, schema_name, temporary, sql FROM duckdb_views() WHERE NOT internal "
                 "AND database_name IN ('memory', 'temp') UNION ALL "
                 "SELECT table_name, schema_name, temporary, NULL FROM duckdb_tables() "

@@ -12,7 +12,7 @@ import duckdb
 
 from sord.catalog import Catalog
 from sord.errors import Error
-from sord.relation import LocalRelation, Relation, T, interruptible, raise_ctrl_c
+from sord.relation import LocalRelation, Relation, T, interruptible
 
 if TYPE_CHECKING:
     from sord.exec.coordinator import Coordinator
@@ -25,6 +25,9 @@ Parameters = Sequence[object] | Mapping[str, object]
 
 # Frames are tables by register() only: in FROM they would be looked for among our own variables.
 _CONFIG: Mapping[str, Any] = {"python_enable_replacements": False}
+
+_READING = ("sele", "from", "with")
+"""How texts begin that DuckDB doesn't execute before somebody asks for rows."""
 
 _DONE = (["Success"], ["Count"])
 """Columns of what a statement gives that is no query."""
@@ -184,23 +187,25 @@ class Connection:
     def here(self, call: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """``call`` with the connection that has the user's temporary tables, variables and transaction."""
         self.check_open()
-        with self.catalog.lock:
+        with self.catalog.lock, interruptible(self._database):
             return call(self._database)
 
     def _embedded_sql(self, text: str, params: Parameters | None) -> Relation | None:
         database = self._database
         try:
-            relation = database.sql(text) if params is None else database.sql(text, params=params)
+            if params is None and text[:4].lower() in _READING:
+                # Only described here. Looking out for Ctrl-C would take a tenth of the time of SELECT 1.
+                relation = database.sql(text)
+            else:
+                with interruptible(database):
+                    relation = database.sql(text) if params is None else database.sql(text, params=params)
         except duckdb.ResourceInUseException:
             # Another thread is inside.
             if self.catalog.session.needs_own:
                 raise
             database = self.catalog.cursor()
-            with interruptible():
+            with interruptible(database):
                 relation = database.sql(text) if params is None else database.sql(text, params=params)
-        except RuntimeError as error:
-            raise_ctrl_c(error)
-            raise
         if relation is None:
             return None
         if relation.columns in _DONE and database is self._database:
@@ -223,7 +228,7 @@ class Connection:
                 with self.catalog.lock:
                     text, described = bind(self._database, text, params)
             return DistributedRelation(self, text, described or self.catalog.describe(text))
-        with self.catalog.lock, interruptible():
+        with self.catalog.lock, interruptible(self._database):
             relation = self._database.sql(text) if params is None else self._database.sql(text, params=params)
             self.catalog.executed(text)
         assert relation is not None

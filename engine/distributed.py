@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from sord.errors import QueryCancelled
+from sord.errors import QueryCancelled, QueryError
 from sord.places import quoted
 from sord.relation import BATCH_ROWS, Relation, T, batches, interruptible, streaming
 from sord.report import Report
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 _SHOWN = 10_000
 """Rows that are fetched to be shown; DuckDB prints the first and last few of them."""
+
+
+_NAMED = 3
+"""Files that an error names."""
+_OF_FILES = ("Error", "IOException", "InvalidInputException", "SerializationException", "InternalException")
+"""DuckDB's exceptions that damaged files cause; the first is what it raises for a broken page."""
 
 
 class _Clock:
@@ -69,19 +76,21 @@ class DistributedRelation(Relation):
             if session.needs_own:
                 return self.arrow().to_reader(max_chunksize=batch_rows)
             cursor = self._connection.catalog.cursor()
-            with interruptible():
+            with interruptible(cursor):
                 source = cursor.sql(self._text).to_arrow_reader(batch_rows)
             return pyarrow.RecordBatchReader.from_batches(
                 source.schema, self._here(batches(source, cursor, session), clock, plan)
             )
         execution = self._connection.execute(plan)
         try:
-            with execution.guard():
+            with _naming_files(plan), execution.guard():
                 source = execution.relation.to_arrow_reader(batch_rows)
         except BaseException:
             execution.close()
             raise
-        return pyarrow.RecordBatchReader.from_batches(source.schema, self._there(source, execution, clock))
+        return pyarrow.RecordBatchReader.from_batches(
+            source.schema, self._there(source, execution, clock, plan)
+        )
 
     def show(self, max_rows: int = 40) -> None:
         """Run the query and print its first rows as a table."""
@@ -147,7 +156,7 @@ class DistributedRelation(Relation):
             self.report = _local_report(clock, plan)
             return result
         with self._connection.execute(plan) as execution:
-            with execution.guard():
+            with _naming_files(plan), execution.guard():
                 result = call(execution.relation)
             self.report = _report(execution, clock)
         return result
@@ -156,11 +165,10 @@ class DistributedRelation(Relation):
         """``call`` with the query on one DuckDB."""
         self._connection.check_open()
         try:
-            with interruptible():
-                if self._connection.catalog.session.needs_own:
-                    return self._connection.here(lambda database: call(database.sql(self._text)))
-                with self._connection.catalog.cursor() as cursor:
-                    return call(cursor.sql(self._text))
+            if self._connection.catalog.session.needs_own:
+                return self._connection.here(lambda database: call(database.sql(self._text)))
+            with self._connection.catalog.cursor() as cursor, interruptible(cursor):
+                return call(cursor.sql(self._text))
         except duckdb.InterruptException:
             raise QueryCancelled("the query was cancelled") from None
 
@@ -171,17 +179,48 @@ class DistributedRelation(Relation):
         self.report = _local_report(clock, reason)
 
     def _there(
-        self, source: pyarrow.RecordBatchReader, execution: Execution, clock: _Clock
+        self, source: pyarrow.RecordBatchReader, execution: Execution, clock: _Clock, plan: DistributedPlan
     ) -> Iterator[pyarrow.RecordBatch]:
         with execution:
             while True:
                 # Not around the whole loop: between batches Ctrl-C is the reader's own affair.
-                with streaming(), execution.guard():
+                with streaming(), _naming_files(plan), execution.guard():
                     batch = next(source, None)
                 if batch is None:
                     break
                 yield batch
             self.report = _report(execution, clock)
+
+
+@contextmanager
+def _naming_files(plan: DistributedPlan) -> Iterator[None]:
+    """DuckDB names a file that it can't open, but not one with wrong bytes in its middle."""
+    try:
+        yield
+    except QueryError as error:
+        paths = _files_behind(plan, error) if error.error_type in _OF_FILES else []
+        if not paths or any(path in error.message for path in paths):
+            raise
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        raise QueryError(
+            f"{error.message} (while it read {', '.join(paths[:_NAMED])}{more})",
+            rank=error.rank,
+            title=error.title,
+            error_type=error.error_type,
+        ) from None
+
+
+def _files_behind(plan: DistributedPlan, error: QueryError) -> list[str]:
+    """The files that the failed fragment has read on the worker where it failed."""
+    from sord.planner.logical import Scan, leaves
+
+    tables = [leaf.table for leaf in leaves(plan.logical) if isinstance(leaf, Scan)]
+    paths = sorted({file.path for table in tables for file in table.files or ()})
+    texts = [
+        fragment.sql[error.rank] for fragment in plan.fragments
+        if fragment.title == error.title and error.rank is not None and error.rank < len(fragment.sql)
+    ]  # fmt: skip
+    return [path for path in paths if any(path.replace("'", "''") in text for text in texts)]
 
 
 def _report(execution: Execution, clock: _Clock) -> Report:
