@@ -225,7 +225,7 @@ class _Binder:
         order = [self._order_item(item, names, select) for item in _order(tree)]
         group = tree.args.get("group")
         if group is not None or select.calls or having is not None:
-            rewrite = self._aggregate(group, select)
+            rewrite = self._aggregate(group, select, items)
             items = [(name, rewrite(expression)) for name, expression in items]
             kept = rewrite(kept) if kept is not None else None
             order = [(item, at, rewrite(e) if e is not None else None) for item, at, e in order]
@@ -313,24 +313,31 @@ class _Binder:
             query.plan = Sort(query.plan, tuple(sort), limit, offset)
         return query
 
-    def _aggregate(self, group: exp.Group | None, select: _Select) -> _Rewrite:
+    def _aggregate(
+        self, group: exp.Group | None, select: _Select, items: list[tuple[str, exp.Expr]]
+    ) -> _Rewrite:
+        calls, subqueries = {id_ for id_, _ in select.calls}, {apply[2] for apply in select.applies}
         keys: list[Output] = []
-        if group is not None:
-            if any(group.args.get(part) for part in ("grouping_sets", "cube", "rollup", "totals", "all")):
-                raise Unsupported("GROUPING SETS, ROLLUP, CUBE or GROUP BY ALL")
-            before = len(select.calls)
-            for node in group.expressions:
-                expression = self._expression(node, select)
-                known = column_id(expression)
-                keys.append((known or self.context.fresh("key", self.context.infer(expression)), expression))
-            if len(select.calls) != before or (
-                select.applies and any(references(e) & {a[2] for a in select.applies} for _, e in keys)
-            ):
+        for expression in self._group_keys(group, select, items) if group is not None else []:
+            if references(expression) & (subqueries | {id_ for id_, _ in select.calls}):
                 raise Unsupported("an aggregate or a subquery in GROUP BY")
+            known = column_id(expression)
+            keys.append((known or self.context.fresh("key", self.context.infer(expression)), expression))
         select.plan = Aggregate(select.plan, _unique(keys), tuple(select.calls))
-        return _Rewrite(
-            keys, {id_ for id_, _ in select.calls}, {apply[2] for apply in select.applies}, select
-        )
+        return _Rewrite(keys, calls, subqueries, select)
+
+    def _group_keys(
+        self, group: exp.Group, select: _Select, items: list[tuple[str, exp.Expr]]
+    ) -> list[exp.Expr]:
+        if any(group.args.get(part) for part in ("grouping_sets", "cube", "rollup", "totals")):
+            raise Unsupported("GROUPING SETS, ROLLUP or CUBE")
+        if not group.args.get("all"):
+            return [self._expression(node, select) for node in group.expressions]
+        computed = {id_ for id_, _ in select.calls + select.windows} | {apply[2] for apply in select.applies}
+        keys = [expression for _, expression in items if references(expression) - computed]
+        if any(references(key) & computed for key in keys):
+            raise Unsupported("GROUP BY ALL with a column beside an aggregate in one expression")
+        return keys
 
     def _attach(self, select: _Select) -> None:
         for kind, subquery, output, operand in select.applies:
