@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from sord.planner.catalog import Catalog
-from sord.planner.expressions import column_id
-from sord.planner.logical import Plan, Stage
+from sord.planner.expressions import column, column_id
+from sord.planner.logical import Plan, Project, SharedRef, Stage
 from sord.planner.render import render
 
 NUMERIC = (
@@ -42,6 +42,8 @@ class Context:
     types: dict[str, str] = field(default_factory=dict)
     """DuckDB types by column id, as far as they are known without asking."""
     taken: set[str] = field(default_factory=set)
+    shared: dict[str, Plan] = field(default_factory=dict)
+    """What is behind each SharedRef, as it was bound."""
 
     def fresh(self, name: str, type_: str | None = None) -> str:
         """A new column id that reads like ``name``."""
@@ -59,12 +61,23 @@ class Context:
         """The DuckDB type of a column that ``plan`` delivers, asking DuckDB if need be. None: it can't tell."""
         if id_ not in self.types:
             try:
-                described = self.catalog.describe(render(_from_scratch(plan)))
+                described = self.catalog.describe(self.rendered(plan))
             except Exception:
-                # A plan over shared tables can't be described by itself.
                 return None
             self.types.update(described)
         return self.types.get(id_)
+
+    def rendered(self, plan: Plan) -> str:
+        """The plan as a statement over tables alone, which DuckDB can describe."""
+        return render(self._from_scratch(plan))
+
+    def _from_scratch(self, plan: Plan) -> Plan:
+        if isinstance(plan, Stage):
+            return self._from_scratch(plan.source)
+        if isinstance(plan, SharedRef):
+            outputs = tuple((new, column(old)) for new, old in plan.outputs)
+            return Project(self._from_scratch(self.shared[plan.name]), outputs)
+        return plan.with_children(tuple(self._from_scratch(child) for child in plan.children))
 
     def infer(self, expression: exp.Expr) -> str | None:
         """The DuckDB type of an expression, where that is obvious; None otherwise."""
@@ -101,13 +114,6 @@ class Context:
             default = expression.args.get("default")
             return all(self.is_numeric(part) for part in results + ([default] if default else []))
         return False
-
-
-def _from_scratch(plan: Plan) -> Plan:
-    """The plan over what made its stages, which DuckDB doesn't know."""
-    if isinstance(plan, Stage):
-        return _from_scratch(plan.source)
-    return plan.with_children(tuple(_from_scratch(child) for child in plan.children))
 
 
 def is_number(type_: str) -> bool:
