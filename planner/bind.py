@@ -31,7 +31,6 @@ from sord.planner.logical import (
     With,
 )
 from sord.planner.parse import Statement
-from sord.planner.render import render
 
 
 def bind(statement: Statement, context: Context) -> tuple[Plan, tuple[str, ...]]:
@@ -155,7 +154,7 @@ class _Binder:
                 raise Unsupported("a correlated WITH")
             name = self.context.fresh(cte.alias)
             self.shared[key] = (name, query)
-            self.definitions[name] = query.plan
+            self.definitions[name] = self.context.shared[name] = query.plan
         name, query = self.shared[key]
         fresh = {id_: self.context.fresh(id_, self.context.types.get(id_)) for _, id_ in query.outputs}
         outputs = [(output, fresh[id_]) for output, id_ in query.outputs]
@@ -222,13 +221,17 @@ class _Binder:
         having = tree.args.get("having")
         kept = self._expression(having.this, select) if having is not None else None
         names = {name.lower(): index for index, (name, _) in reversed(list(enumerate(items)))}
-        order = [self._order_item(item, names, select) for item in _order(tree)]
+        order = [self._order_item(item, names, tree, select) for item in _order(tree)]
         group = tree.args.get("group")
         if group is not None or select.calls or having is not None:
             rewrite = self._aggregate(group, select, items)
             items = [(name, rewrite(expression)) for name, expression in items]
             kept = rewrite(kept) if kept is not None else None
             order = [(item, at, rewrite(e) if e is not None else None) for item, at, e in order]
+            select.applies = [
+                (kind, rewrite.subquery(plan), output, rewrite(operand) if operand is not None else None)
+                for kind, plan, output, operand in select.applies
+            ]
             select.windows = [(id_, rewrite(call)) for id_, call in select.windows]  # type: ignore[misc]
         self._attach(select)
         if kept is not None:
@@ -284,7 +287,7 @@ class _Binder:
         return same or self.context.fresh(name, self.context.infer(expression))
 
     def _order_item(
-        self, item: exp.Ordered, names: dict[str, int], select: _Select
+        self, item: exp.Ordered, names: dict[str, int], tree: exp.Select, select: _Select
     ) -> tuple[exp.Ordered, int | None, exp.Expr | None]:
         by = item.this
         if isinstance(by, exp.Column) and not by.table:
@@ -294,7 +297,7 @@ class _Binder:
             return item, position, None
         if isinstance(by, exp.Literal) and not by.is_string:
             return item, int(by.this) - 1, None
-        return item, None, self._expression(by, select)
+        return item, None, self._expression(_with_aliases(by, names, tree, select.scope), select)
 
     def _ordered(self, query: _Query, tree: exp.Expr, scope: _Scope) -> _Query:
         """ORDER BY, LIMIT and OFFSET of a set operation or a parenthesised query: over its output names."""
@@ -423,7 +426,8 @@ class _Binder:
         kind = type(tree).__name__.lower()
         all_ = not tree.args.get("distinct", True)
         try:
-            described = self.context.catalog.describe(f"({render(plans[0])}) UNION ALL ({render(plans[1])})")
+            left, right = map(self.context.rendered, plans)
+            described = self.context.catalog.describe(f"({left}) UNION ALL ({right})")
         except Exception as error:
             raise Unsupported("a correlated set operation") from error
         types = tuple(type_ for _, type_ in described)
@@ -456,6 +460,13 @@ class _Rewrite:
             raise Unsupported("a column that is neither grouped nor aggregated")
         return result
 
+    def subquery(self, plan: Plan) -> Plan:
+        """The subquery itself, if it refers to nothing below the aggregate but its keys."""
+        inner = set(self.select.scope.columns.values()) - {id_ for id_, _ in self.keys}
+        if free_columns(plan) & inner:
+            raise Unsupported("a subquery over columns that are not grouped by themselves")
+        return plan
+
 
 def _unique(outputs: list[Output]) -> tuple[Output, ...]:
     return tuple(dict(outputs).items())
@@ -473,6 +484,23 @@ def _order(tree: exp.Expr) -> list[exp.Ordered]:
     if any(isinstance(item.this, exp.Var) or item.args.get("with_fill") for item in order.expressions):
         raise Unsupported("ORDER BY ALL")
     return list(order.expressions)
+
+
+def _with_aliases(by: exp.Expr, names: dict[str, int], tree: exp.Select, scope: _Scope) -> exp.Expr:
+    """An ORDER BY expression without bare names: as in DuckDB, columns of FROM go before aliases there."""
+
+    def change(node: exp.Expr) -> exp.Expr | None:
+        if not isinstance(node, exp.Column) or node.table:
+            return None
+        name = node.name.lower()
+        tables = [table for table, column in scope.columns if column == name]
+        if len(tables) == 1:
+            return exp.column(node.name, tables[0], quoted=True)
+        if tables or name not in names:
+            raise Unsupported(f"ORDER BY {node.name}")
+        return exp.Paren(this=tree.expressions[names[name]].unalias())
+
+    return replace(by, change)
 
 
 def _ordered(item: exp.Ordered, id_: str) -> exp.Ordered:

@@ -139,15 +139,12 @@ def _sides(predicate: exp.Expr, outer: set[str]) -> tuple[exp.Expr, exp.Expr]:
 
 def free_columns(plan: Plan) -> set[str]:
     """The ids that a plan uses but doesn't make: columns of outer queries."""
-    used: set[str] = set()
-    made: set[str] = set()
-    stack = [plan]
-    while stack:
-        node = stack.pop()
-        made.update(node.columns)
-        used |= references(*_expressions(node))
-        stack.extend(node.children)
-    return used - made
+    available = {id_ for child in plan.children for id_ in child.columns}
+    free = references(*_expressions(plan)) - available
+    if isinstance(plan, Apply):
+        inside = free_columns(plan.subquery) - set(plan.input.columns)
+        return free | inside | free_columns(plan.input)
+    return free.union(*map(free_columns, plan.children))
 
 
 def _expressions(plan: Plan) -> list[exp.Expr]:

@@ -239,7 +239,7 @@ def _lie_alike(left: Placed, right: Placed, keys: list[_Key]) -> bool:
 
 
 def _is_fixed(placed: Placed) -> bool:
-    """Whether some rows lie by the boundaries already, so that they can't change; a shared table's have other readers."""
+    """Whether some rows lie by the boundaries already, so that they can't change. A shared table has other readers."""
     where = placed[1]
     return any(
         isinstance(leaf, SharedRef) or (isinstance(leaf, Stage) and _has_boundaries(leaf.target, where))
