@@ -45,6 +45,8 @@ class Catalog:
         self._frames: dict[str, tuple[str, Any]] = {}
         self._tables: dict[tuple[tuple[str, ...], str], tuple[object, Table]] = {}
         """Tables by place and options, beside the identity of the files at the time of reading."""
+        self._named: dict[str, tuple[tuple[str, ...], str]] = {}
+        """Places and options by the names that were made up for them."""
         self._entries: dict[str, list[_Entry]] | None = None
         """DuckDB's tables and views by name; None until somebody asks."""
         self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -118,7 +120,7 @@ class Catalog:
                 return self._read(name.lower(), registered, "")
             entry = self._entry(name)
             if entry is None and is_parquet(name):
-                return self._read(_stem(name), (name,), "")
+                return self._read(self._name_of((name,), ""), (name,), "")
             if entry is None or (entry.temporary and name.lower() not in self._frames):
                 return None
             relation = self.database.sql(f"FROM {quoted(name)}")
@@ -167,7 +169,7 @@ class Catalog:
                 places = [place[1:-1].replace("''", "'")]
             else:
                 places = [row[0] for row in self._own.execute(f"SELECT unnest({place})").fetchall()]
-            return self._read(_stem(places[0]), tuple(places), options)
+            return self._read(self._name_of(tuple(places), options), tuple(places), options)
 
     def describe(self, sql: str) -> list[tuple[str, str]]:
         """Names and DuckDB types of a query's columns. Raises DuckDB's error for a wrong query."""
@@ -256,9 +258,12 @@ class Catalog:
     def _read(self, name: str, places: tuple[str, ...], options: str) -> Table:
         from dataclasses import replace
 
+        from sord.planner.catalog import Unsupported
         from sord.statistics import identity, read_table
 
         paths = files(self._own, places)
+        if len(set(paths)) < len(paths):
+            raise Unsupported("a file is listed twice")
         same = identity(paths)
         known = self._tables.get((places, options))
         if known is not None and known[0] == same:
@@ -266,13 +271,19 @@ class Catalog:
         else:
             table = read_table(self._own, name, paths, options)
             self._tables[places, options] = (same, table)
-        # Two places may have files of one name; the planner knows tables by their names.
-        clash = [t for key, (_, t) in self._tables.items() if t.name == name and key != (places, options)]
-        return replace(table, name=f"{name}_{len(clash) + 1}") if clash and table.name == name else table
+        return table if table.name == name else replace(table, name=name)
 
-
-def _stem(place: str) -> str:
-    return Path(place).stem.strip("*") or "files"
+    def _name_of(self, places: tuple[str, ...], options: str) -> str:
+        """A name for what is no table by itself: the planner knows tables by names, so no other may have it."""
+        base = name = Path(places[0]).stem.strip("*") or "files"
+        number = 1
+        while self._entry(name) is not None or self._named.setdefault(name, (places, options)) != (
+            places,
+            options,
+        ):
+            number += 1
+            name = f"{base}_{number}"
+        return name
 
 
 def _body(create_view: str) -> tuple[str, tuple[str, ...]] | None:
