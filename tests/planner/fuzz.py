@@ -238,6 +238,10 @@ class Queries:
             text += rng.choice(("", "", f" OFFSET {rng.randint(0, 6)}"))
         elif rng.random() < 0.05:
             text = " ORDER BY " + ", ".join(map(str, positions)) + f" OFFSET {rng.randint(0, 6)}"
+        if rng.random() < 0.15:
+            name, kind = rng.choice(columns)
+            first = f"abs({name})" if kind in _NUMBERS else f"{name} IS NULL"
+            text = f" ORDER BY {first}, " + ", ".join(map(str, positions)) + rng.choice(("", " LIMIT 4"))
         return text
 
     def set_operation(self, depth: int, outer: list[Source]) -> tuple[str, list[Column]]:
@@ -536,6 +540,8 @@ class Queries:
             kind = rng.choice(("int", "str"))
             return self.literal(kind), kind
         source, (name, kind) = rng.choice(found)
+        if rng.random() < 0.15 and sum(other == name for _, (other, _) in found) == 1:
+            return name, kind
         return f"{source.alias}.{name}", kind
 
     def any_value(self, sources: list[Source]) -> tuple[str, str]:
@@ -809,20 +815,21 @@ def _difference(
     mine, right = sorted(got, key=_sort_key), sorted(rows, key=_sort_key)
     if not _same(mine, right):
         return f"{len(mine)} rows {mine[:6]} instead of {len(right)} {right[:6]}"
-    keys = _order_positions(sql)
+    keys = _order_positions(sql, len(names))
     if not _same([tuple(r[i] for i in keys) for r in rows], [tuple(r[i] for i in keys) for r in got]):
         return f"the order is {got[:6]} instead of {rows[:6]}"
     return None
 
 
-def _order_positions(sql: str) -> list[int]:
-    """The columns of the outermost ORDER BY, if it is at the text's end and by position."""
-    tail = sql.rpartition(" ORDER BY ")[2]
-    if tail == sql or ")" in tail:
+def _order_positions(sql: str, width: int) -> list[int]:
+    """The columns whose order can be compared: those of the outermost ORDER BY, if they come first or are all."""
+    before, _, tail = sql.rpartition(" ORDER BY ")
+    if not before or before.count("(") != before.count(")"):
         return []
     tail = tail.partition(" LIMIT ")[0].partition(" OFFSET ")[0]
-    words = [item.split()[0] for item in tail.split(",")]
-    return [int(word) - 1 for word in words] if all(word.isdigit() for word in words) else []
+    words = [item.split()[0] for item in tail.split(", ")]
+    positions = [int(word) - 1 for word in words if word.isdigit()]
+    return positions if len(positions) in (len(words), width) else []
 
 
 def _same(a: list[Any], b: list[Any]) -> bool:
