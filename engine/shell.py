@@ -29,6 +29,17 @@ A statement may take several lines and ends with a semicolon.
 \\?         this help
 \\q         leave (as Ctrl-D does); Ctrl-C cancels a statement"""
 
+_WITHOUT_RESULT: Final = {
+    duckdb.StatementType.CREATE,
+    duckdb.StatementType.DROP,
+    duckdb.StatementType.ALTER,
+    duckdb.StatementType.SET,
+    duckdb.StatementType.TRANSACTION,
+    duckdb.StatementType.ATTACH,
+    duckdb.StatementType.DETACH,
+    duckdb.StatementType.LOAD,
+}
+
 # What can hide a semicolon, whole where it ends and otherwise its opening: strings, identifiers, comments,
 # dollar quotes. Block comments are found by their opening alone, because they nest.
 _TOKEN: Final = re.compile(
@@ -133,6 +144,17 @@ def _connect(fleet: str | None, folder: str | None, parser: argparse.ArgumentPar
     return db
 
 
+def _print(statement: str, relation: sord.Relation | None) -> None:
+    """Rows as a table, plans as text, and nothing for statements that have no result."""
+    if relation is None or duckdb.extract_statements(statement)[0].type in _WITHOUT_RESULT:
+        return
+    if relation.columns == ["explain_key", "explain_value"]:
+        for _, text in relation.fetchall():
+            print(text)
+    else:
+        relation.show()
+
+
 def _run(db: sord.Connection, statement: str) -> None:
     """Runs a statement and shows its result; Ctrl-C interrupts it and raises KeyboardInterrupt.
 
@@ -142,9 +164,7 @@ def _run(db: sord.Connection, statement: str) -> None:
 
     def work() -> None:
         try:
-            relation = db.sql(statement)
-            if relation is not None:
-                relation.show()
+            _print(statement, db.sql(statement))
         except BaseException as error:
             outcome.set_exception(error)
         else:
