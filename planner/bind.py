@@ -367,7 +367,8 @@ class _Binder:
                 if len(select.calls) != nested:
                     raise Unsupported("an aggregate in an aggregate")
                 check_expression(call, self.context.catalog)
-                return self._collected(select.calls, call, part.name or part.key)
+                aggregate = part.this if isinstance(part, exp.Filter) else part
+                return self._collected(select.calls, call, aggregate.key)
             if isinstance(part, exp.Exists):
                 return self._subquery("exists", part.this, select, None)
             if isinstance(part, exp.In) and part.args.get("query"):
