@@ -63,7 +63,7 @@ class File:
     row_groups: tuple[int, ...]
     """Rows of each row group."""
     key_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Lowest and highest value of each clustering column."""
+    """Lowest and highest value of each clustering column in which the file has no NULL."""
 
 
 @dataclass(frozen=True, slots=True)

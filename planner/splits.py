@@ -79,10 +79,7 @@ def _range(scan: Scan, split: Ranged, rank: int, workers: int) -> str:
         conditions.append(f"{quote(name)} >= {low}")
     if high is not None:
         conditions.append(f"{quote(name)} < {high}" + (f" OR {quote(name)} IS NULL" if rank == 0 else ""))
-    statistics = scan.table.statistics.get(name)
-    nulls = rank == 0 and (statistics is None or statistics.null_fraction != 0)
-    # Rows with a NULL key may be in any file.
-    paths = [file.path for file in scan.table.files if nulls or _overlaps(file, name, low, high)]
+    paths = [file.path for file in scan.table.files if _overlaps(file, name, low, high)]
     source = parquet(scan, paths or [scan.table.files[0].path])
     return f"(SELECT * FROM {source} WHERE {' AND '.join(conditions) or 'true'})"
 
