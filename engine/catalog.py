@@ -13,6 +13,7 @@ import duckdb
 from sord.errors import Error
 from sord.places import files, is_parquet, listed, pattern, quoted
 from sord.session import Session
+from sord.statements import view_body
 
 if TYPE_CHECKING:
     from sord.planner.catalog import Table
@@ -139,7 +140,7 @@ class Catalog:
             entry = self._entry(name)
             if entry is None or entry.sql is None or name.lower() in self._frames or self._registered(name):
                 return None
-            body, columns = self._bodies.get(entry.sql) or _body(entry.sql) or ("", ())
+            body, columns = self._bodies.get(entry.sql) or view_body(entry.sql) or ("", ())
             if not body:
                 raise Unsupported(f"the definition of the view {name} can't be read")
             if not columns:
@@ -247,11 +248,11 @@ class Catalog:
 
         try:
             tree = parse_one(text, read="duckdb")
+            table = tree.find(exp.Table) if isinstance(tree, exp.Create) and tree.kind == "VIEW" else None
         except SqlglotError:
             return
-        table = tree.find(exp.Table) if isinstance(tree, exp.Create) and tree.kind == "VIEW" else None
         entry = self._entry(table.name) if table is not None else None
-        body = _body(text)
+        body = view_body(text)
         if entry is not None and entry.sql is not None and body is not None:
             self._bodies[entry.sql] = body
 
@@ -284,19 +285,3 @@ class Catalog:
             number += 1
             name = f"{base}_{number}"
         return name
-
-
-def _body(create_view: str) -> tuple[str, tuple[str, ...]] | None:
-    """The query and the renamed columns of a CREATE VIEW."""
-    from sqlglot import exp, parse_one
-    from sqlglot.errors import SqlglotError
-
-    try:
-        tree = parse_one(create_view, read="duckdb")
-    except SqlglotError:
-        return None
-    query = tree.args.get("expression")
-    if not isinstance(tree, exp.Create) or query is None:
-        return None
-    columns = tree.this.expressions if isinstance(tree.this, exp.Schema) else []
-    return query.sql("duckdb"), tuple(column.name for column in columns)

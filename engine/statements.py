@@ -32,6 +32,22 @@ def translated(text: str, read: str) -> str:
         raise Error(f"cannot read this as {read}: {str(error).splitlines()[0]}") from error
 
 
+def view_body(create_view: str) -> tuple[str, tuple[str, ...]] | None:
+    """The query and the renamed columns of a CREATE VIEW."""
+    from sqlglot import exp, parse_one
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tree = parse_one(create_view, read="duckdb")
+    except SqlglotError:
+        return None
+    query = tree.args.get("expression")
+    if not isinstance(tree, exp.Create) or query is None:
+        return None
+    columns = tree.this.expressions if isinstance(tree.this, exp.Schema) else []
+    return query.sql("duckdb"), tuple(column.name for column in columns)
+
+
 def _trimmed(text: str) -> str:
     encoded = text.encode()
     tokens = duckdb.tokenize(text)
