@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from sord.errors import QueryCancelled, QueryError
+from sord.errors import Error, QueryCancelled, QueryError
 from sord.places import quoted
 from sord.relation import BATCH_ROWS, Relation, T, batches, interruptible, streaming
 from sord.report import Report
@@ -146,6 +146,11 @@ class DistributedRelation(Relation):
             return plan_query(self._text, connection.catalog, connection.options, self._described)
         except Unsupported as reason:
             return str(reason)
+        except (Error, duckdb.Error):
+            raise
+        except Exception as error:
+            # A mistake in the planner must not keep a user from an answer, nor be hidden.
+            return f"the planner failed: {type(error).__name__}: {error}"
 
     def _read(self, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
         clock = _Clock()

@@ -91,10 +91,18 @@ def _resolve_tables(tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], 
         if any(node.args.get(option) for option in ("sample", "pivots", "joins", "when", "ordinality")):
             raise Unsupported("TABLESAMPLE or PIVOT on a table")
         tables[table.name] = table
-        alias = node.args.get("alias") or exp.TableAlias(
-            this=exp.to_identifier(node.name or table.name, quoted=True)
-        )
+        alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(_alias(node), quoted=True))
         node.replace(exp.Table(this=exp.Identifier(this=table.name, quoted=True), alias=alias))
+
+
+def _alias(node: exp.Table) -> str:
+    """What DuckDB calls a table that has been given no alias: a path goes by its stem, a function by its name."""
+    if isinstance(node.this, exp.Anonymous):
+        return str(node.this.name)
+    if not isinstance(node.this, exp.Identifier):
+        return str(node.this.sql("duckdb")).partition("(")[0].lower()
+    stem = node.name.rpartition("/")[2]
+    return str(stem[: -len(".parquet")] if stem.lower().endswith(".parquet") else node.name)
 
 
 def _expand(node: exp.Table, view: str, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
