@@ -5,15 +5,13 @@ Subqueries in expressions become Apply nodes; what is not on the whitelist raise
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from sqlglot import exp
 
+from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.catalog import Table, Unsupported
 from sord.planner.context import Context
 from sord.planner.decorrelate import free_columns
-from sord.planner.expressions import column, column_id, conjuncts, references, replace
-from sord.planner.functions import check_expression, is_aggregate
+from sord.planner.expressions import column, column_id, conjuncts, references
 from sord.planner.logical import (
     Aggregate,
     Apply,
@@ -31,77 +29,48 @@ from sord.planner.logical import (
     With,
 )
 from sord.planner.parse import Statement
+from sord.planner.scope import (
+    Query,
+    Rewrite,
+    Scope,
+    Select,
+    limit_and_offset,
+    order_items,
+    ordered_by,
+    unique,
+    with_aliases,
+    without_columns,
+)
 
 
 def bind(statement: Statement, context: Context) -> tuple[Plan, tuple[str, ...]]:
     """The logical plan and the ids of the result's columns (an id may stand there twice)."""
     binder = _Binder(context, statement.tables, _count_references(statement.tree))
-    query = binder.query(statement.tree, _Scope(None))
+    query = binder.query(statement.tree, Scope(None))
     plan = query.plan
     if binder.definitions:
         plan = With(tuple(binder.definitions), tuple(binder.definitions.values()), plan)
     return plan, tuple(id_ for _, id_ in query.outputs)
 
 
-@dataclass(slots=True)
-class _Query:
-    plan: Plan
-    outputs: list[tuple[str, str]]
-    """(name, id) in order."""
-
-
-@dataclass(slots=True)
-class _Scope:
-    parent: _Scope | None
-    columns: dict[tuple[str, str], str] = field(default_factory=dict)
-    ctes: dict[str, tuple[exp.CTE, _Scope]] = field(default_factory=dict)
-
-    def column(self, node: exp.Column) -> str:
-        scope: _Scope | None = self
-        while scope is not None:
-            found = scope.columns.get((node.table.lower(), node.name.lower()))
-            if found is not None:
-                return found
-            scope = scope.parent
-        raise Unsupported(f"the column {node.sql('duckdb')} could not be resolved")
-
-    def cte(self, name: str) -> tuple[exp.CTE, _Scope] | None:
-        scope: _Scope | None = self
-        while scope is not None:
-            if name in scope.ctes:
-                return scope.ctes[name]
-            scope = scope.parent
-        return None
-
-
-@dataclass(slots=True)
-class _Select:
-    """One SELECT in the making: the plan grows, and aggregates and windows are collected from its expressions."""
-
-    scope: _Scope
-    plan: Plan
-    calls: list[Output] = field(default_factory=list)
-    windows: list[tuple[str, exp.Window]] = field(default_factory=list)
-    applies: list[tuple[str, Plan, str, exp.Expr | None]] = field(default_factory=list)
-
-
 class _Binder:
     def __init__(self, context: Context, tables: dict[str, Table], uses: dict[str, int]) -> None:
         self.context = context
+        self.expressions = ExpressionBinder(context, self.query)
         self.tables = tables
         self.uses = uses
         self.definitions: dict[str, Plan] = {}
-        self.shared: dict[int, tuple[str, _Query]] = {}
+        self.shared: dict[int, tuple[str, Query]] = {}
 
-    def query(self, tree: exp.Expr, parent: _Scope) -> _Query:
-        scope = _Scope(parent)
+    def query(self, tree: exp.Expr, parent: Scope) -> Query:
+        scope = Scope(parent)
         with_ = tree.args.get("with_")
         if with_ is not None:
             if with_.args.get("recursive"):
                 raise Unsupported("WITH RECURSIVE")
             for cte in with_.expressions:
                 inner = scope
-                scope = _Scope(inner)
+                scope = Scope(inner)
                 scope.ctes[cte.alias.lower()] = (cte, inner)
         if isinstance(tree, exp.Subquery):
             if tree.args.get("joins"):
@@ -116,7 +85,7 @@ class _Binder:
 
     # FROM
 
-    def _source(self, node: exp.Expr, scope: _Scope) -> Plan:
+    def _source(self, node: exp.Expr, scope: Scope) -> Plan:
         if isinstance(node, exp.Table):
             if node.args.get("joins"):
                 raise Unsupported("a parenthesised join")
@@ -132,7 +101,7 @@ class _Binder:
                 scope.columns[alias, name.lower()] = id_
             return Scan(table, outputs)
         if isinstance(node, exp.Subquery):
-            query = self.query(node.this, _without_columns(scope))
+            query = self.query(node.this, without_columns(scope))
             if node.args.get("joins") or node.args.get("pivots") or node.args.get("sample"):
                 raise Unsupported("a parenthesised join, PIVOT or TABLESAMPLE")
             alias_node = node.args.get("alias")
@@ -141,7 +110,7 @@ class _Binder:
             return query.plan
         raise Unsupported(f"{node.key.upper()} in FROM")
 
-    def _common_table(self, alias: str, cte: exp.CTE, cte_scope: _Scope, scope: _Scope) -> Plan:
+    def _common_table(self, alias: str, cte: exp.CTE, cte_scope: Scope, scope: Scope) -> Plan:
         renames = [part.name for part in cte.args["alias"].columns]
         key = id(cte)
         if self.uses.get(cte.alias.lower(), 0) < 2 or not _is_costly(cte.this):
@@ -158,15 +127,15 @@ class _Binder:
         name, query = self.shared[key]
         fresh = {id_: self.context.fresh(id_, self.context.types.get(id_)) for _, id_ in query.outputs}
         outputs = [(output, fresh[id_]) for output, id_ in query.outputs]
-        self._expose(scope, alias, _Query(query.plan, outputs), renames)
+        self._expose(scope, alias, Query(query.plan, outputs), renames)
         return SharedRef(name, tuple((new, old) for old, new in fresh.items()))
 
-    def _expose(self, scope: _Scope, alias: str, query: _Query, renames: list[str]) -> None:
+    def _expose(self, scope: Scope, alias: str, query: Query, renames: list[str]) -> None:
         for position, (name, id_) in enumerate(query.outputs):
             visible = renames[position] if position < len(renames) else name
             scope.columns.setdefault((alias, visible.lower()), id_)
 
-    def _from(self, tree: exp.Select, scope: _Scope) -> Plan:
+    def _from(self, tree: exp.Select, scope: Scope) -> Plan:
         from_ = tree.args.get("from_")
         if from_ is None:
             return Values((), (), ((),))
@@ -177,14 +146,14 @@ class _Binder:
             raise Unsupported("LATERAL")
         return plan
 
-    def _join(self, left: Plan, join: exp.Join, scope: _Scope) -> Plan:
+    def _join(self, left: Plan, join: exp.Join, scope: Scope) -> Plan:
         if join.args.get("method") or join.args.get("using"):
             raise Unsupported(f"{join.args.get('method') or 'USING'} join")
         side, kind = (join.side or "").upper(), (join.kind or "").upper()
         right = self._source(join.this, scope)
         on = join.args.get("on")
-        select = _Select(scope, left)
-        condition = tuple(conjuncts(self._expression(on, select))) if on is not None else ()
+        select = Select(scope, left)
+        condition = tuple(conjuncts(self.expressions.bind(on, select))) if on is not None else ()
         if select.applies:
             raise Unsupported("a subquery in a join condition")
         if kind in ("SEMI", "ANTI"):
@@ -197,7 +166,7 @@ class _Binder:
 
     # SELECT
 
-    def _select(self, tree: exp.Select, scope: _Scope) -> _Query:
+    def _select(self, tree: exp.Select, scope: Scope) -> Query:
         for part in (
             "qualify",
             "cluster",
@@ -211,17 +180,19 @@ class _Binder:
         ):
             if tree.args.get(part):
                 raise Unsupported(part.upper())
-        select = _Select(scope, self._from(tree, scope))
+        select = Select(scope, self._from(tree, scope))
         where = tree.args.get("where")
         if where is not None:
-            predicates = conjuncts(self._expression(where.this, select))
+            predicates = conjuncts(self.expressions.bind(where.this, select))
             self._attach(select)
             select.plan = Filter(select.plan, tuple(predicates))
-        items = [(item.alias_or_name, self._expression(item.unalias(), select)) for item in tree.expressions]
+        items = [
+            (item.alias_or_name, self.expressions.bind(item.unalias(), select)) for item in tree.expressions
+        ]
         having = tree.args.get("having")
-        kept = self._expression(having.this, select) if having is not None else None
+        kept = self.expressions.bind(having.this, select) if having is not None else None
         names = {name.lower(): index for index, (name, _) in reversed(list(enumerate(items)))}
-        order = [self._order_item(item, names, tree, select) for item in _order(tree)]
+        order = [self._order_item(item, names, tree, select) for item in order_items(tree)]
         group = tree.args.get("group")
         if group is not None or select.calls or having is not None:
             rewrite = self._aggregate(group, select, items)
@@ -244,10 +215,10 @@ class _Binder:
     def _finish(
         self,
         tree: exp.Select,
-        select: _Select,
+        select: Select,
         items: list[tuple[str, exp.Expr]],
         order: list[tuple[exp.Ordered, int | None, exp.Expr | None]],
-    ) -> _Query:
+    ) -> Query:
         outputs: list[Output] = []
         for name, expression in items:
             outputs.append((self._output_id(name, expression, outputs), expression))
@@ -263,21 +234,21 @@ class _Binder:
                     hidden.append((match, by))
             else:
                 match = ids[position]
-            sort.append(_ordered(item, match))
+            sort.append(ordered_by(item, match))
         distinct = tree.args.get("distinct")
         if distinct is not None:
             if distinct.args.get("on") or hidden:
                 raise Unsupported("DISTINCT ON")
-            select.plan = Project(select.plan, _unique(outputs))
-            select.plan = Aggregate(select.plan, tuple((id_, column(id_)) for id_, _ in _unique(outputs)), ())
+            select.plan = Project(select.plan, unique(outputs))
+            select.plan = Aggregate(select.plan, tuple((id_, column(id_)) for id_, _ in unique(outputs)), ())
         else:
-            select.plan = Project(select.plan, _unique(outputs + hidden))
-        limit, offset = _limit(tree)
+            select.plan = Project(select.plan, unique(outputs + hidden))
+        limit, offset = limit_and_offset(tree)
         if sort or limit is not None or offset:
             select.plan = Sort(select.plan, tuple(sort), limit, offset)
         if hidden:
-            select.plan = Project(select.plan, tuple((id_, column(id_)) for id_, _ in _unique(outputs)))
-        return _Query(select.plan, [(name, id_) for (name, _), id_ in zip(items, ids, strict=True)])
+            select.plan = Project(select.plan, tuple((id_, column(id_)) for id_, _ in unique(outputs)))
+        return Query(select.plan, [(name, id_) for (name, _), id_ in zip(items, ids, strict=True)])
 
     def _output_id(self, name: str, expression: exp.Expr, outputs: list[Output]) -> str:
         known = column_id(expression)
@@ -287,7 +258,7 @@ class _Binder:
         return same or self.context.fresh(name, self.context.infer(expression))
 
     def _order_item(
-        self, item: exp.Ordered, names: dict[str, int], tree: exp.Select, select: _Select
+        self, item: exp.Ordered, names: dict[str, int], tree: exp.Select, select: Select
     ) -> tuple[exp.Ordered, int | None, exp.Expr | None]:
         by = item.this
         if isinstance(by, exp.Column) and not by.table:
@@ -297,28 +268,28 @@ class _Binder:
             return item, position, None
         if isinstance(by, exp.Literal) and not by.is_string:
             return item, int(by.this) - 1, None
-        return item, None, self._expression(_with_aliases(by, names, tree, select.scope), select)
+        return item, None, self.expressions.bind(with_aliases(by, names, tree, select.scope), select)
 
-    def _ordered(self, query: _Query, tree: exp.Expr, scope: _Scope) -> _Query:
+    def _ordered(self, query: Query, tree: exp.Expr, scope: Scope) -> Query:
         """ORDER BY, LIMIT and OFFSET of a set operation or a parenthesised query: over its output names."""
         names = {name.lower(): id_ for name, id_ in reversed(query.outputs)}
         sort: list[exp.Expr] = []
-        for item in _order(tree):
+        for item in order_items(tree):
             by = item.this
             if isinstance(by, exp.Literal) and not by.is_string:
-                sort.append(_ordered(item, query.outputs[int(by.this) - 1][1]))
+                sort.append(ordered_by(item, query.outputs[int(by.this) - 1][1]))
             elif isinstance(by, exp.Column) and by.name.lower() in names:
-                sort.append(_ordered(item, names[by.name.lower()]))
+                sort.append(ordered_by(item, names[by.name.lower()]))
             else:
                 raise Unsupported("ORDER BY an expression over a set operation")
-        limit, offset = _limit(tree)
+        limit, offset = limit_and_offset(tree)
         if sort or limit is not None or offset:
             query.plan = Sort(query.plan, tuple(sort), limit, offset)
         return query
 
     def _aggregate(
-        self, group: exp.Group | None, select: _Select, items: list[tuple[str, exp.Expr]]
-    ) -> _Rewrite:
+        self, group: exp.Group | None, select: Select, items: list[tuple[str, exp.Expr]]
+    ) -> Rewrite:
         calls, subqueries = {id_ for id_, _ in select.calls}, {apply[2] for apply in select.applies}
         keys: list[Output] = []
         for expression in self._group_keys(group, select, items) if group is not None else []:
@@ -326,93 +297,30 @@ class _Binder:
                 raise Unsupported("an aggregate or a subquery in GROUP BY")
             known = column_id(expression)
             keys.append((known or self.context.fresh("key", self.context.infer(expression)), expression))
-        select.plan = Aggregate(select.plan, _unique(keys), tuple(select.calls))
-        return _Rewrite(keys, calls, subqueries, select)
+        select.plan = Aggregate(select.plan, unique(keys), tuple(select.calls))
+        return Rewrite(keys, calls, subqueries, select)
 
     def _group_keys(
-        self, group: exp.Group, select: _Select, items: list[tuple[str, exp.Expr]]
+        self, group: exp.Group, select: Select, items: list[tuple[str, exp.Expr]]
     ) -> list[exp.Expr]:
         if any(group.args.get(part) for part in ("grouping_sets", "cube", "rollup", "totals")):
             raise Unsupported("GROUPING SETS, ROLLUP or CUBE")
         if not group.args.get("all"):
-            return [self._expression(node, select) for node in group.expressions]
+            return [self.expressions.bind(node, select) for node in group.expressions]
         computed = {id_ for id_, _ in select.calls + select.windows} | {apply[2] for apply in select.applies}
         keys = [expression for _, expression in items if references(expression) - computed]
         if any(references(key) & computed for key in keys):
             raise Unsupported("GROUP BY ALL with a column beside an aggregate in one expression")
         return keys
 
-    def _attach(self, select: _Select) -> None:
+    def _attach(self, select: Select) -> None:
         for kind, subquery, output, operand in select.applies:
             select.plan = Apply(kind, select.plan, subquery, output, operand)
         select.applies.clear()
 
-    # Expressions
-
-    def _expression(self, node: exp.Expr, select: _Select) -> exp.Expr:
-        """The expression over column ids; its aggregates, windows and subqueries are collected in ``select``."""
-
-        def change(part: exp.Expr) -> exp.Expr | None:
-            if isinstance(part, exp.Column):
-                return column(select.scope.column(part))
-            if isinstance(part, exp.Window):
-                call = replace(part, lambda inner: None if inner is part else change(inner))
-                check_expression(call, self.context.catalog)
-                return self._collected(select.windows, call, "window")
-            if is_aggregate(part):
-                if part.find(exp.Query):
-                    raise Unsupported("a subquery in an aggregate")
-                nested = len(select.calls)
-                call = replace(part, lambda inner: None if inner is part else change(inner))
-                if len(select.calls) != nested:
-                    raise Unsupported("an aggregate in an aggregate")
-                check_expression(call, self.context.catalog)
-                aggregate = part.this if isinstance(part, exp.Filter) else part
-                return self._collected(select.calls, call, aggregate.key)
-            if isinstance(part, exp.Exists):
-                return self._subquery("exists", part.this, select, None)
-            if isinstance(part, exp.In) and part.args.get("query"):
-                operand = self._expression(part.this, select)
-                return self._subquery("in", part.args["query"], select, operand)
-            if isinstance(part, (exp.Any, exp.All)) and part.find(exp.Query):
-                raise Unsupported("a quantified comparison (ANY, ALL)")
-            if isinstance(part, (exp.Subquery, exp.Query)):
-                return self._subquery("scalar", part, select, None)
-            return None
-
-        bound = replace(node, change)
-        check_expression(bound, self.context.catalog)
-        return bound
-
-    def _collected(
-        self,
-        found: list[tuple[str, exp.Expr]] | list[tuple[str, exp.Window]],
-        call: exp.Expr,
-        name: str,
-    ) -> exp.Column:
-        for id_, other in found:
-            if other == call:
-                return column(id_)
-        id_ = self.context.fresh(name, self.context.infer(call))
-        found.append((id_, call))  # type: ignore[arg-type]
-        return column(id_)
-
-    def _subquery(self, kind: str, tree: exp.Expr, select: _Select, operand: exp.Expr | None) -> exp.Column:
-        query = self.query(tree.this if isinstance(tree, exp.Subquery) else tree, select.scope)
-        if kind != "exists":
-            if len(query.outputs) != 1:
-                raise Unsupported("a subquery with several columns")
-            id_ = query.outputs[0][1]
-            if query.plan.columns != (id_,):
-                query.plan = Project(query.plan, ((id_, column(id_)),))
-        type_ = self.context.types.get(query.outputs[0][1]) if kind == "scalar" else "BOOLEAN"
-        output = self.context.fresh("subquery", type_)
-        select.applies.append((kind, query.plan, output, operand))
-        return column(output)
-
     # Set operations
 
-    def _set_operation(self, tree: exp.SetOperation, scope: _Scope) -> _Query:
+    def _set_operation(self, tree: exp.SetOperation, scope: Scope) -> Query:
         if tree.args.get("by_name") or tree.args.get("on") or tree.side or tree.kind:
             raise Unsupported("a set operation BY NAME")
         sides = [self.query(tree.left, scope), self.query(tree.right, scope)]
@@ -437,93 +345,7 @@ class _Binder:
             for (name, _), type_ in zip(sides[0].outputs, types, strict=True)
         ]
         plan = SetOperation(kind, all_, tuple(plans), tuple(id_ for _, id_ in outputs), types)
-        return _Query(plan, outputs)
-
-
-@dataclass(slots=True)
-class _Rewrite:
-    """Expressions over the input of an aggregate to expressions over its output."""
-
-    keys: list[Output]
-    calls: set[str]
-    subqueries: set[str]
-    select: _Select
-
-    def __call__(self, expression: exp.Expr) -> exp.Expr:
-        def change(node: exp.Expr) -> exp.Expr | None:
-            return next((column(id_) for id_, key in self.keys if key == node), None)
-
-        result = replace(expression, change)
-        allowed = self.calls | self.subqueries | {id_ for id_, _ in self.keys}
-        allowed |= {id_ for id_, _ in self.select.windows}
-        unknown = references(result) - allowed
-        if unknown & set(self.select.scope.columns.values()):
-            raise Unsupported("a column that is neither grouped nor aggregated")
-        return result
-
-    def subquery(self, plan: Plan) -> Plan:
-        """The subquery itself, if it refers to nothing below the aggregate but its keys."""
-        inner = set(self.select.scope.columns.values()) - {id_ for id_, _ in self.keys}
-        if free_columns(plan) & inner:
-            raise Unsupported("a subquery over columns that are not grouped by themselves")
-        return plan
-
-
-def _unique(outputs: list[Output]) -> tuple[Output, ...]:
-    return tuple(dict(outputs).items())
-
-
-def _without_columns(scope: _Scope) -> _Scope:
-    """What a derived table sees: the CTEs and the outer queries, not its neighbours in FROM."""
-    return _Scope(scope.parent, {}, scope.ctes)
-
-
-def _order(tree: exp.Expr) -> list[exp.Ordered]:
-    order = tree.args.get("order")
-    if order is None:
-        return []
-    if any(isinstance(item.this, exp.Var) or item.args.get("with_fill") for item in order.expressions):
-        raise Unsupported("ORDER BY ALL")
-    return list(order.expressions)
-
-
-def _with_aliases(by: exp.Expr, names: dict[str, int], tree: exp.Select, scope: _Scope) -> exp.Expr:
-    """An ORDER BY expression without bare names: as in DuckDB, columns of FROM go before aliases there."""
-
-    def change(node: exp.Expr) -> exp.Expr | None:
-        if not isinstance(node, exp.Column) or node.table:
-            return None
-        name = node.name.lower()
-        tables = [table for table, column in scope.columns if column == name]
-        if len(tables) == 1:
-            return exp.column(node.name, tables[0], quoted=True)
-        if tables or name not in names:
-            raise Unsupported(f"ORDER BY {node.name}")
-        return exp.Paren(this=tree.expressions[names[name]].unalias())
-
-    return replace(by, change)
-
-
-def _ordered(item: exp.Ordered, id_: str) -> exp.Ordered:
-    result = item.copy()
-    result.set("this", column(id_))
-    return result
-
-
-def _limit(tree: exp.Expr) -> tuple[int | None, int]:
-    limit, offset = tree.args.get("limit"), tree.args.get("offset")
-    if limit is not None and (not isinstance(limit, exp.Limit) or limit.args.get("limit_options")):
-        raise Unsupported("FETCH or LIMIT in percent")
-    return _count(limit), _count(offset) or 0
-
-
-def _count(node: exp.Expr | None) -> int | None:
-    if node is None:
-        return None
-    value = node.expression
-    if not isinstance(value, exp.Literal) or value.is_string or not value.this.isdigit():
-        raise Unsupported("LIMIT or OFFSET by an expression")
-    return int(value.this)
+        return Query(plan, outputs)
 
 
 def _count_references(tree: exp.Expr) -> dict[str, int]:

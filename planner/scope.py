@@ -1,0 +1,150 @@
+"""What binding keeps while it walks a query: scopes of names, and SELECTs in the making."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from sord.planner.catalog import Unsupported
+from sord.planner.decorrelate import free_columns
+from sord.planner.expressions import column, references, replace
+from sord.planner.logical import Output, Plan
+
+
+@dataclass(slots=True)
+class Query:
+    """A bound query."""
+
+    plan: Plan
+    outputs: list[tuple[str, str]]
+    """(name, id) in order."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """The names that a query sees: its own FROM's and CTEs, then those of the queries around it."""
+
+    parent: Scope | None
+    columns: dict[tuple[str, str], str] = field(default_factory=dict)
+    ctes: dict[str, tuple[exp.CTE, Scope]] = field(default_factory=dict)
+
+    def column(self, node: exp.Column) -> str:
+        """The id of a column; an outer query's too."""
+        scope: Scope | None = self
+        while scope is not None:
+            found = scope.columns.get((node.table.lower(), node.name.lower()))
+            if found is not None:
+                return found
+            scope = scope.parent
+        raise Unsupported(f"the column {node.sql('duckdb')} could not be resolved")
+
+    def cte(self, name: str) -> tuple[exp.CTE, Scope] | None:
+        """The definition that a table name means, and the scope that it is to be bound in."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.ctes:
+                return scope.ctes[name]
+            scope = scope.parent
+        return None
+
+
+@dataclass(slots=True)
+class Select:
+    """One SELECT in the making: the plan grows, and aggregates and windows are collected from its expressions."""
+
+    scope: Scope
+    plan: Plan
+    calls: list[Output] = field(default_factory=list)
+    windows: list[tuple[str, exp.Window]] = field(default_factory=list)
+    applies: list[tuple[str, Plan, str, exp.Expr | None]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Rewrite:
+    """Expressions over the input of an aggregate to expressions over its output."""
+
+    keys: list[Output]
+    calls: set[str]
+    subqueries: set[str]
+    select: Select
+
+    def __call__(self, expression: exp.Expr) -> exp.Expr:
+        def change(node: exp.Expr) -> exp.Expr | None:
+            return next((column(id_) for id_, key in self.keys if key == node), None)
+
+        result = replace(expression, change)
+        allowed = self.calls | self.subqueries | {id_ for id_, _ in self.keys}
+        allowed |= {id_ for id_, _ in self.select.windows}
+        unknown = references(result) - allowed
+        if unknown & set(self.select.scope.columns.values()):
+            raise Unsupported("a column that is neither grouped nor aggregated")
+        return result
+
+    def subquery(self, plan: Plan) -> Plan:
+        """The subquery itself, if it refers to nothing below the aggregate but its keys."""
+        inner = set(self.select.scope.columns.values()) - {id_ for id_, _ in self.keys}
+        if free_columns(plan) & inner:
+            raise Unsupported("a subquery over columns that are not grouped by themselves")
+        return plan
+
+
+def unique(outputs: list[Output]) -> tuple[Output, ...]:
+    """Each id once."""
+    return tuple(dict(outputs).items())
+
+
+def without_columns(scope: Scope) -> Scope:
+    """What a derived table sees: the CTEs and the outer queries, not its neighbours in FROM."""
+    return Scope(scope.parent, {}, scope.ctes)
+
+
+def order_items(tree: exp.Expr) -> list[exp.Ordered]:
+    """The items of ORDER BY."""
+    order = tree.args.get("order")
+    if order is None:
+        return []
+    if any(isinstance(item.this, exp.Var) or item.args.get("with_fill") for item in order.expressions):
+        raise Unsupported("ORDER BY ALL")
+    return list(order.expressions)
+
+
+def ordered_by(item: exp.Ordered, id_: str) -> exp.Ordered:
+    """The item over a column id."""
+    result = item.copy()
+    result.set("this", column(id_))
+    return result
+
+
+def limit_and_offset(tree: exp.Expr) -> tuple[int | None, int]:
+    """LIMIT (None: none) and OFFSET."""
+    limit, offset = tree.args.get("limit"), tree.args.get("offset")
+    if limit is not None and (not isinstance(limit, exp.Limit) or limit.args.get("limit_options")):
+        raise Unsupported("FETCH or LIMIT in percent")
+    return _count(limit), _count(offset) or 0
+
+
+def _count(node: exp.Expr | None) -> int | None:
+    if node is None:
+        return None
+    value = node.expression
+    if not isinstance(value, exp.Literal) or value.is_string or not value.this.isdigit():
+        raise Unsupported("LIMIT or OFFSET by an expression")
+    return int(value.this)
+
+
+def with_aliases(by: exp.Expr, names: dict[str, int], tree: exp.Select, scope: Scope) -> exp.Expr:
+    """An ORDER BY expression without bare names: as in DuckDB, columns of FROM go before aliases there."""
+
+    def change(node: exp.Expr) -> exp.Expr | None:
+        if not isinstance(node, exp.Column) or node.table:
+            return None
+        name = node.name.lower()
+        tables = [table for table, column in scope.columns if column == name]
+        if len(tables) == 1:
+            return exp.column(node.name, tables[0], quoted=True)
+        if tables or name not in names:
+            raise Unsupported(f"ORDER BY {node.name}")
+        return exp.Paren(this=tree.expressions[names[name]].unalias())
+
+    return replace(by, change)
