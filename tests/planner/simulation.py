@@ -56,7 +56,9 @@ class Simulation:
 
     def _startable(self, todo: list[Fragment]) -> Fragment:
         for fragment in todo:
-            if all(i.exchange in self.actual for i in fragment.inputs) and set(fragment.after) <= set(self.actual):
+            if all(i.exchange in self.actual for i in fragment.inputs) and set(fragment.after) <= set(
+                self.actual
+            ):
                 return fragment
         raise AssertionError(f"no fragment can start: {[(f.id, f.inputs, f.after) for f in todo]}")
 
