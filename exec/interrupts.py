@@ -47,14 +47,18 @@ class _Listener:
     def _listen(self) -> None:
         receiving = self._receiving
         while numbers := receiving.recv(64):
-            with self._lock:
-                actions = list(self._actions) if signal.SIGINT in numbers else []
-                previous = self._previous
-            for action in actions:
-                action()
-            if previous != -1:
-                with contextlib.suppress(OSError):
-                    os.write(previous, numbers)
+            self._tell(numbers)
+
+    def _tell(self, numbers: bytes) -> None:
+        # Apart from the loop, whose variables would keep the last action, and all it refers to, alive.
+        with self._lock:
+            actions = list(self._actions) if signal.SIGINT in numbers else []
+            previous = self._previous
+        for action in actions:
+            action()
+        if previous != -1:
+            with contextlib.suppress(OSError):
+                os.write(previous, numbers)
 
 
 _listener = _Listener()

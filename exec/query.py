@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -279,7 +280,9 @@ class Query:
             cursors = list(self._cursors)
             self._cursors.clear()
         for cursor in cursors:
-            cursor.interrupt()
+            # One that is closed, with its connection for instance, has nothing left to interrupt.
+            with contextlib.suppress(duckdb.ConnectionException):
+                cursor.interrupt()
 
     def inbox_failed(self, error: Exception) -> None:
         """An exchange that this client receives is broken."""

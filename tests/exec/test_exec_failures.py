@@ -7,7 +7,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from exec_flock import LONG, Flock, Plan, gathered, on_client, on_workers
 
 from sord.exec.errors import QueryCancelled, QueryError, WorkerLost
+from sord.exec.interrupts import on_ctrl_c
 from sord.planner.fragment import Input, Route
 
 PATIENCE_SECONDS = 20.0
@@ -115,6 +118,40 @@ def test_cancel_stops_a_long_query(pair: Flock) -> None:
     execution.close()
     assert_works(pair)
     assert pair.coordinator.pids == pids
+
+
+def test_cancel_finds_a_closed_cursor(pair: Flock) -> None:
+    execution = pair.coordinator.run(gathered(LONG, 2))
+    with pair.connection.cursor() as cursor:
+        execution._query.add_cursor(cursor)
+    execution.cancel()
+    with pytest.raises(QueryCancelled):
+        _ = execution.relation
+    assert_works(pair)
+    execution.close()
+
+
+def test_ctrl_c_keeps_no_action() -> None:
+    class Action:
+        def __init__(self) -> None:
+            self.called = threading.Event()
+
+        def __call__(self) -> None:
+            self.called.set()
+
+    def interrupt(action: Action) -> None:
+        try:
+            with on_ctrl_c(action):
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(PATIENCE_SECONDS)
+        except KeyboardInterrupt:
+            assert action.called.wait(PATIENCE_SECONDS)
+
+    action = Action()
+    held = weakref.ref(action)
+    interrupt(action)
+    del action
+    assert eventually(lambda: held() is None)
 
 
 def test_a_query_that_nobody_holds_is_stopped(pair: Flock) -> None:
