@@ -101,7 +101,11 @@ class Query:
 
     def cancel(self, reason: str = "the query was cancelled") -> None:
         """Stop everywhere; returns at once."""
-        self._events.put(QueryCancelled(reason))
+        error = QueryCancelled(reason)
+        # Now: DuckDB may tell the reader of an interrupt before the query's thread is at it.
+        if self.error is None:
+            self.error = error
+        self._events.put(error)
 
     def forget(self) -> None:
         """Stop if it still runs, and free everything that is held for the query anywhere. Idempotent."""
@@ -146,8 +150,10 @@ class Query:
         finally:
             self.ended.set()
             self.result_ready.set()
-        while not isinstance(self._events.get(), _Released):
-            pass
+        # The workers are through. A loss of one of them means nothing any more; a reader may still be stopped.
+        while not isinstance(event := self._events.get(), _Released):
+            if isinstance(event, QueryCancelled):
+                self._abort(event)
         self.forget()
 
     def _next_event(self) -> _Finished:

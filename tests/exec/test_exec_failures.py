@@ -120,6 +120,21 @@ def test_cancel_stops_a_long_query(pair: Flock) -> None:
     assert pair.coordinator.pids == pids
 
 
+def test_cancel_stops_the_reader_of_a_finished_query(pair: Flock) -> None:
+    with pair.coordinator.run(gathered("SELECT range AS n FROM range(1000000)", 2)) as execution:
+        with execution.guard():
+            reader = execution.relation.to_arrow_reader(1000)
+            reader.read_next_batch()
+        assert execution.wait(PATIENCE_SECONDS)
+        execution.cancel()
+        with pytest.raises(QueryCancelled), execution.guard():
+            raise OSError("INTERRUPT Error: Interrupted!")
+        with pytest.raises(QueryCancelled), execution.guard():
+            for _ in reader:
+                pass
+    assert_works(pair)
+
+
 def test_cancel_finds_a_closed_cursor(pair: Flock) -> None:
     execution = pair.coordinator.run(gathered(LONG, 2))
     with pair.connection.cursor() as cursor:
@@ -140,12 +155,11 @@ def test_ctrl_c_keeps_no_action() -> None:
             self.called.set()
 
     def interrupt(action: Action) -> None:
-        try:
-            with on_ctrl_c(action):
+        with on_ctrl_c(action):
+            try:
                 signal.raise_signal(signal.SIGINT)
-                time.sleep(PATIENCE_SECONDS)
-        except KeyboardInterrupt:
-            assert action.called.wait(PATIENCE_SECONDS)
+            except KeyboardInterrupt:
+                assert action.called.wait(PATIENCE_SECONDS)
 
     action = Action()
     held = weakref.ref(action)
