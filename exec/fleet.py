@@ -84,7 +84,14 @@ def parse_fleet(url: str, **options: object) -> Fleet:
     if make is None:
         allowed = ", ".join(f"{scheme}://" for scheme in sorted(_SCHEMES))
         raise FleetError(f"{url!r} is no fleet: it has to begin with one of {allowed}")
-    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "#" in url:
+        raise FleetError(f"{url!r} is no fleet: what is {url[url.index('#') :]!r} for?")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    asked = dict(pairs)
+    if len(asked) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FleetError(f"{url!r} is no fleet: it says {twice} more than once")
     asked |= {name: str(value) for name, value in options.items() if value is not None}
     if parts.path.strip("/"):
         raise FleetError(f"{url!r} is no fleet: what is the path {parts.path!r} for?")

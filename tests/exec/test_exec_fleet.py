@@ -58,6 +58,10 @@ def test_defaults_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ("local://2?memory=lots", "write it like 2GB"),
         ("local://2?memory=1MB", "too little"),
         ("local://2/path", "'/path'"),
+        ("local://2?threads=1#memory=2GB", "'#memory=2GB'"),
+        ("local://2#", "'#'"),
+        ("local://2?threads=1&threads=2", "threads more than once"),
+        ("local://2?threads=1&memory=1GB&threads=1", "threads more than once"),
     ],
 )
 def test_wrong_urls(url: str, message: str) -> None:
