@@ -29,9 +29,6 @@ _CONFIG: Mapping[str, Any] = {"python_enable_replacements": False}
 _READING = ("sele", "from", "with")
 """How texts begin that DuckDB doesn't execute before somebody asks for rows."""
 
-_DONE = (["Success"], ["Count"])
-"""Columns of what a statement gives that is no query."""
-
 
 def connect(url: str | None = None, **options: Any) -> Connection:
     """Open a connection.
@@ -208,8 +205,10 @@ class Connection:
                 relation = database.sql(text) if params is None else database.sql(text, params=params)
         if relation is None:
             return None
-        if relation.columns in _DONE and database is self._database:
-            self.catalog.executed(text)
+        if database is self._database and text[:4].lower() not in _READING:
+            kinds = {statement.type for statement in duckdb.extract_statements(text)}
+            if kinds != {duckdb.StatementType.SELECT}:
+                self.catalog.executed(text)
         return LocalRelation(relation, self.catalog, text if params is None else None)
 
     def _statement(self, statement: Statement, params: Parameters | None) -> Relation:

@@ -127,11 +127,24 @@ class LocalRelation(Relation):
 
     @property
     def columns(self) -> list[str]:
-        return self._relation.columns
+        return [name for name, _ in self._described()]
 
     @property
     def types(self) -> list[str]:
-        return [str(type_) for type_ in self._relation.types]
+        return [type_ for _, type_ in self._described()]
+
+    def _described(self) -> list[tuple[str, str]]:
+        relation = self._relation
+        try:
+            return list(zip(relation.columns, map(str, relation.types), strict=True))
+        except duckdb.ResourceInUseException:
+            # Another thread is inside.
+            if not self._can_move():
+                raise
+        with self._catalog.cursor() as cursor:
+            assert self._text is not None
+            moved = cursor.sql(self._text)
+            return list(zip(moved.columns, map(str, moved.types), strict=True))
 
     def reader(self, batch_rows: int = BATCH_ROWS) -> pyarrow.RecordBatchReader:
         import pyarrow
