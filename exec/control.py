@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,25 @@ class Drop:
 
     query: int
     exchanges: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Client to worker: the reader of an exchange is behind; send no more of it until :class:`Resume`.
+
+    A worker that isn't sending it ignores this, and one that has another task waiting doesn't obey.
+    """
+
+    query: int
+    exchange: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Client to worker: the reader has caught up."""
+
+    query: int
+    exchange: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +153,23 @@ class Failed:
     """Set when the reason is that this rank could not be reached."""
 
 
-Message = Run | Cancel | Forget | Drop | Roster | Shutdown | Ready | RosterTaken | Heartbeat | Done | Failed
+Message = (
+    Run
+    | Cancel
+    | Forget
+    | Drop
+    | Pause
+    | Resume
+    | Roster
+    | Shutdown
+    | Ready
+    | RosterTaken
+    | Heartbeat
+    | Done
+    | Failed
+)
 
-_KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (Run, Cancel, Forget, Drop, Roster, Shutdown, Ready, RosterTaken, Heartbeat, Done, Failed)
-}
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> dict[str, Any]:

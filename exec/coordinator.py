@@ -18,6 +18,7 @@ from sord.exec.query import Query
 from sord.planner.fragment import PhysicalPlan
 
 DEFAULT_INBOX_BYTES = 1 << 30
+DEFAULT_WAITING_BYTES = 256 << 20
 
 
 class Coordinator:
@@ -34,13 +35,16 @@ class Coordinator:
         *,
         heartbeat_seconds: float = 10.0,
         inbox_bytes: int = DEFAULT_INBOX_BYTES,
+        waiting_bytes: int = DEFAULT_WAITING_BYTES,
     ) -> None:
         """``new_cursor`` gives a cursor of the client's DuckDB for one statement, which then owns it.
 
         A worker that is silent for ``heartbeat_seconds`` counts as lost. Up to ``inbox_bytes`` of rows wait
-        in memory to be read, more on disk.
+        in memory to be read, more on disk. The workers of a query are held back while about ``waiting_bytes`` of
+        a result that is streamed wait for its reader, unless others wait for the workers.
         """
         self._new_cursor = new_cursor
+        self._waiting_bytes = waiting_bytes
         # Not from 1: frames of an earlier client's queries must not be taken for this one's.
         self._numbers = itertools.count(secrets.randbits(40) << 20)
         self._lock = threading.Lock()
@@ -80,7 +84,9 @@ class Coordinator:
         :class:`~sord.exec.errors.FleetError` or :class:`~sord.exec.errors.WorkerLost` if the fleet can't be
         started or mended.
         """
-        query = Query(next(self._numbers), plan, settings or {}, self._mesh, self._new_cursor)
+        query = Query(
+            next(self._numbers), plan, settings or {}, self._mesh, self._new_cursor, self._waiting_bytes
+        )
         self._mesh.ready()
         with self._lock:
             self._queries = {n: one for n, one in self._queries.items() if not one.ended.is_set()}

@@ -21,6 +21,24 @@ class InboxError(Exception):
     """An exchange can't be completed: its rows could not be kept, or a sender is gone."""
 
 
+class _Limit:
+    """How many bytes of each sender may wait, and who has been told to wait because of it."""
+
+    def __init__(self, sender_bytes: int, tell: Callable[[int, bool], None]) -> None:
+        self._sender_bytes = sender_bytes
+        self._tell = tell
+        self.paused: set[int] = set()
+
+    def update(self, sender: int, waiting_bytes: int) -> None:
+        if sender in self.paused:
+            if waiting_bytes <= self._sender_bytes // 2:
+                self.paused.remove(sender)
+                self._tell(sender, False)
+        elif waiting_bytes > self._sender_bytes:
+            self.paused.add(sender)
+            self._tell(sender, True)
+
+
 class Inbox:
     """What came in for one exchange. All but the spill file is guarded by the registry's lock."""
 
@@ -31,7 +49,16 @@ class Inbox:
         self.finished: set[int] = set()
         self.expected: set[int] = set()
         self.held_bytes = 0
+        self.waiting_bytes: dict[int, int] = {}
+        """By sender, on disk too."""
+        self.limit: _Limit | None = None
         self.error: Exception | None = None
+
+    def count(self, sender: int, size: int) -> None:
+        """Note that ``size`` more bytes of ``sender`` wait, or fewer."""
+        waiting = self.waiting_bytes[sender] = self.waiting_bytes.get(sender, 0) + size
+        if self.limit is not None:
+            self.limit.update(sender, waiting)
 
     def load(self, entry: pa.RecordBatch | Spilled) -> pa.RecordBatch:
         return self.spill.read(entry) if isinstance(entry, Spilled) else entry
@@ -83,6 +110,7 @@ class Inboxes:
                     entries.append(batch)
                     inbox.held_bytes += size
                     self._held_bytes += size
+                    inbox.count(sender, size)
                 self._changed.notify_all()
                 return
         try:
@@ -94,6 +122,7 @@ class Inboxes:
         with self._changed:
             if place is not None:
                 entries.append(place)
+                inbox.count(sender, place.length)
                 self.spilled_bytes += place.length
             self._changed.notify_all()
 
@@ -183,10 +212,13 @@ class Inboxes:
                     waiting.remove(sender)
                     continue
                 entry = entries.popleft()
-                if not isinstance(entry, Spilled):
+                if isinstance(entry, Spilled):
+                    inbox.count(sender, -entry.length)
+                else:
                     size = entry.get_total_buffer_size()
                     inbox.held_bytes -= size
                     self._held_bytes -= size
+                    inbox.count(sender, -size)
             yield inbox.load(entry)
 
     def _readable(self, exchange: ExchangeId, inbox: Inbox, candidates: list[int]) -> int:
@@ -197,6 +229,27 @@ class Inboxes:
                 if inbox.received.get(sender) or sender in inbox.finished:
                     return sender
             self._changed.wait(_POLL_SECONDS)
+
+    def limit(
+        self,
+        exchange: ExchangeId,
+        senders: Collection[int],
+        limit_bytes: int,
+        tell: Callable[[int, bool], None],
+    ) -> None:
+        """Hold back the senders of an exchange that is drained: each may have its share of ``limit_bytes`` waiting.
+
+        Each for itself, because a reader may want the rows of one before another's. ``tell(sender, paused)`` is
+        called under the lock, from the transport's and the reader's threads: it must only take note. A sender is
+        resumed when half of its share has been read.
+        """
+        with self._changed:
+            inbox = self._open(exchange)
+            if inbox is None:
+                return
+            inbox.limit = _Limit(limit_bytes // len(senders), tell)
+            for sender in senders:
+                inbox.count(sender, 0)
 
     def fail(self, query: int, error: Exception) -> None:
         """Make everyone who waits for or reads an exchange of ``query`` raise ``error``."""
@@ -272,4 +325,5 @@ class Inboxes:
     def _release(self, inbox: Inbox) -> None:
         self._held_bytes -= inbox.held_bytes
         inbox.held_bytes = 0
+        inbox.limit = None
         inbox.received.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
@@ -18,8 +18,12 @@ _DEPTH = 8
 class Outbox:
     """One thread that sends what it is given through a channel. Used by one producer."""
 
-    def __init__(self, channel: Channel, peers: Sequence[int]) -> None:
+    def __init__(
+        self, channel: Channel, peers: Sequence[int], hold_back: Callable[[], None] = lambda: None
+    ) -> None:
+        """``hold_back`` is called before each batch is sent and returns when it may be, or when it won't matter."""
         self._channel = channel
+        self._hold_back = hold_back
         self._peers = peers
         self._queue: queue.Queue[tuple[Sequence[int], pa.RecordBatch] | None] = queue.Queue(_DEPTH)
         self._error: BaseException | None = None
@@ -29,7 +33,7 @@ class Outbox:
         self._started = False
         self.wire_bytes = 0
         self.wait_seconds = 0.0
-        """How long the producer waited for the network."""
+        """How long the producer waited for the network, or for a reader that was behind."""
 
     def put(self, peers: Sequence[int], batch: pa.RecordBatch) -> None:
         """Send a batch soon; waits while too many wait. Raises what an earlier send raised."""
@@ -71,6 +75,7 @@ class Outbox:
         while (item := self._queue.get()) is not None:
             if self._error is None and not self._abandoned:
                 try:
+                    self._hold_back()
                     self.wire_bytes += self._channel.send(*item)
                 except BaseException as error:
                     # The producer learns of it at its next call; until then the queue must go on draining.

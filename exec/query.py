@@ -18,7 +18,7 @@ from sord.exec.mesh import Mesh
 from sord.exec.report import FragmentReport, Report
 from sord.exec.task import TaskRunner, TaskStopped
 from sord.planner.fragment import Actual, Fragment, PhysicalPlan, Place, Route
-from sord.transport.base import PeerLost, TransportError
+from sord.transport.base import ExchangeId, PeerLost, TransportError
 
 _BLAME_SECONDS = 3.0
 """When a rank can't reach another: how long to wait for the better reason, that the other one died."""
@@ -32,11 +32,20 @@ class _Finished:
     report: control.TaskReport
 
 
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """A sender of an exchange is to be held back, or to go on."""
+
+    rank: int
+    exchange: int
+    paused: bool
+
+
 class _Released(Exception):
     """Nobody holds the query any more."""
 
 
-Event = _Finished | BaseException
+Event = _Finished | _Flow | BaseException
 
 
 class Query:
@@ -49,7 +58,9 @@ class Query:
         settings: Mapping[str, str],
         mesh: Mesh,
         new_cursor: Callable[[], duckdb.DuckDBPyConnection],
+        waiting_bytes: int,
     ) -> None:
+        """Workers are held back while ``waiting_bytes`` of a streaming input wait for the reader."""
         self.number = number
         self.mesh = mesh
         self.new_cursor = new_cursor
@@ -63,6 +74,7 @@ class Query:
         """Set when nothing more will happen on the workers."""
         self._plan = plan
         self._settings = dict(settings)
+        self._waiting_bytes = waiting_bytes
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._begin = time.perf_counter()
         self._fragments: dict[int, Fragment] = {fragment.id: fragment for fragment in plan.fragments}
@@ -152,12 +164,15 @@ class Query:
             self.result_ready.set()
         # The workers are through. A loss of one of them means nothing any more; a reader may still be stopped.
         while not isinstance(event := self._events.get(), _Released):
-            if isinstance(event, QueryCancelled):
+            if isinstance(event, _Flow):
+                self._relay(event)
+            elif isinstance(event, QueryCancelled):
                 self._abort(event)
         self.forget()
 
     def _next_event(self) -> _Finished:
-        event = self._events.get()
+        while isinstance(event := self._events.get(), _Flow):
+            self._relay(event)
         if isinstance(event, _Finished):
             return event
         if isinstance(event, ExchangeError):
@@ -216,6 +231,7 @@ class Query:
             if fragment.id in self._started or not self._startable(fragment):
                 continue
             if fragment.route is Route.RESULT:
+                self._hold_back_senders(fragment)
                 self.result = fragment
                 self.result_ready.set()
                 return
@@ -227,6 +243,30 @@ class Query:
                     threading.Thread(target=self._run_here, args=(task,), daemon=True).start()
                 else:
                     self.mesh.send(rank, task)
+
+    def _hold_back_senders(self, result: Fragment) -> None:
+        """Let no worker be far ahead of the reader.
+
+        Not before the result's fragment is settled: a better plan might want the whole exchange first.
+        """
+        for one in result.inputs:
+            if one.streaming and self._fragments[one.exchange].place is Place.WORKERS:
+                self._limit(one.exchange)
+
+    def _limit(self, exchange: int) -> None:
+        self.mesh.inboxes.limit(
+            ExchangeId(self.number, exchange),
+            self.senders(exchange, self.mesh.size),
+            self._waiting_bytes,
+            # The query's thread is to send the message: the transport's must not wait for a control connection.
+            lambda rank, paused: self._events.put(_Flow(rank, exchange, paused)),
+        )
+
+    def _relay(self, flow: _Flow) -> None:
+        kind = control.Pause if flow.paused else control.Resume
+        # Who is lost is heard of elsewhere.
+        with contextlib.suppress(WorkerLost):
+            self.mesh.send(flow.rank, kind(self.number, flow.exchange))
 
     def _startable(self, fragment: Fragment) -> bool:
         return all(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import duckdb
 import pyarrow as pa
@@ -37,8 +37,10 @@ class TaskRunner:
         self._transport = transport
         self._inboxes = inboxes
 
-    def run(self, task: Run, stopped: threading.Event) -> TaskReport:
-        """Run ``task`` and return when everything is sent.
+    def run(
+        self, task: Run, stopped: threading.Event, hold_back: Callable[[], None] = lambda: None
+    ) -> TaskReport:
+        """Run ``task`` and return when everything is sent; ``hold_back`` as in :class:`Outbox`.
 
         Whoever sets ``stopped`` also interrupts the connection; then this raises :class:`TaskStopped`. Else
         it raises DuckDB's error, :class:`~sord.exec.inbox.InboxError` or a
@@ -53,7 +55,7 @@ class TaskRunner:
                 self._inboxes.wait(exchange, one.senders, deadline, stopped.is_set)
             waited = time.perf_counter() - start
             with self._inputs(task):
-                rows, made, outbox = self._produce(task, stopped)
+                rows, made, outbox = self._produce(task, stopped, hold_back)
         except Exception:
             if stopped.is_set():
                 raise TaskStopped from None
@@ -83,7 +85,9 @@ class TaskRunner:
             for name in registered:
                 unregister(self._connection, name)
 
-    def _produce(self, task: Run, stopped: threading.Event) -> tuple[int, int, Outbox]:
+    def _produce(
+        self, task: Run, stopped: threading.Event, hold_back: Callable[[], None]
+    ) -> tuple[int, int, Outbox]:
         rows = made = 0
         relation = self._connection.sql(task.sql)
         if relation is None:
@@ -97,7 +101,8 @@ class TaskRunner:
             schema = schema.remove(len(schema) - 1)
             scatter = Scatter(len(task.peers))
         schema = with_types(schema, types)
-        outbox = Outbox(self._transport.open(ExchangeId(task.query, task.fragment)), task.peers)
+        channel = self._transport.open(ExchangeId(task.query, task.fragment))
+        outbox = Outbox(channel, task.peers, hold_back)
         try:
             for batch in reader:
                 if stopped.is_set():

@@ -46,6 +46,15 @@ _KEEP_WRITTEN_ORDER = "join_order,build_side_probe_side,partial_aggregate_pushdo
 """What DuckDB decides by estimates: one row for an Arrow input, a fifth for a part of a table."""
 
 
+class _Running:
+    """The task at work and what the client says of it. Guarded by the worker's lock, but for ``stopped``."""
+
+    def __init__(self, task: control.Run) -> None:
+        self.task = task
+        self.stopped = threading.Event()
+        self.paused = False
+
+
 class Worker:
     """Executes tasks in the main thread, obeys the control connection in another."""
 
@@ -55,7 +64,7 @@ class Worker:
         self._spill.mkdir(parents=True, exist_ok=True)
         self._changed = threading.Condition()
         self._tasks: deque[control.Run] = deque()
-        self._current: tuple[int, threading.Event] | None = None
+        self._current: _Running | None = None
         self._settings: dict[str, str] = {}
         """What DuckDB has been told, so that it isn't told again."""
         self._travelled: set[str] = set()
@@ -91,25 +100,35 @@ class Worker:
             with self._changed:
                 while not self._tasks:
                     self._changed.wait()
-                task = self._tasks.popleft()
-                stopped = threading.Event()
-                self._current = (task.query, stopped)
+                running = self._current = _Running(self._tasks.popleft())
             try:
-                reply = self._execute(task, stopped)
+                reply = self._execute(running)
             finally:
                 with self._changed:
                     self._current = None
             if reply is not None:
                 self._send(reply)
 
-    def _execute(self, task: control.Run, stopped: threading.Event) -> control.Message | None:
+    def _execute(self, running: _Running) -> control.Message | None:
+        task = running.task
         try:
             self._prepare(task)
-            return control.Done(task.query, task.fragment, self._runner.run(task, stopped))
+            report = self._runner.run(task, running.stopped, lambda: self._hold_back(running))
+            return control.Done(task.query, task.fragment, report)
         except TaskStopped:
             return None
         except Exception as error:
             return _failure(task.query, task.fragment, error)
+
+    def _hold_back(self, running: _Running) -> None:
+        """Wait while the reader is behind, but never at the cost of another task.
+
+        The reader may be waiting for just that one: another input of its query, or another query, which it
+        runs for each row of this one.
+        """
+        with self._changed:
+            while running.paused and not self._tasks and not running.stopped.is_set():
+                self._changed.wait()
 
     def _prepare(self, task: control.Run) -> None:
         """Set what the coordinator has set, and what goes with a task that reads exchanges."""
@@ -158,6 +177,10 @@ class Worker:
                 self._transport.forget(query)
             case control.Drop(query, exchanges):
                 self._inboxes.drop(query, exchanges)
+            case control.Pause(query, exchange):
+                self._pause(query, exchange, True)
+            case control.Resume(query, exchange):
+                self._pause(query, exchange, False)
             case control.Roster(peers, version):
                 self._transport.roster({rank: Peer(host, port, epoch) for rank, host, port, epoch in peers})
                 self._send(control.RosterTaken(version))
@@ -167,9 +190,17 @@ class Worker:
     def _stop(self, query: int) -> None:
         with self._changed:
             self._tasks = deque(task for task in self._tasks if task.query != query)
-            if self._current is not None and self._current[0] == query:
-                self._current[1].set()
+            if self._current is not None and self._current.task.query == query:
+                self._current.stopped.set()
+                self._changed.notify_all()
                 self._connection.interrupt()
+
+    def _pause(self, query: int, exchange: int, paused: bool) -> None:
+        with self._changed:
+            current = self._current
+            if current is not None and (current.task.query, current.task.fragment) == (query, exchange):
+                current.paused = paused
+                self._changed.notify_all()
 
     def _beat(self) -> None:
         while True:
@@ -177,7 +208,7 @@ class Worker:
             time.sleep(HEARTBEAT_SECONDS)
             with self._changed:
                 # An interrupt that comes between two statements is lost: say it again.
-                if self._current is not None and self._current[1].is_set():
+                if self._current is not None and self._current.stopped.is_set():
                     self._connection.interrupt()
 
     def _inbox_failed(self, query: int, error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
@@ -51,6 +52,18 @@ def gathered(sql: str | list[str], size: int, result: str = "FROM rows") -> Plan
 def fetch(coordinator: Coordinator, plan: PhysicalPlan) -> list[tuple[object, ...]]:
     with coordinator.run(plan) as execution, execution.guard():
         return execution.relation.fetchall()
+
+
+PATIENCE_SECONDS = 20.0
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 class Flock:

@@ -10,31 +10,19 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
-from exec_flock import LONG, Flock, Plan, gathered, on_client, on_workers
+from exec_flock import LONG, PATIENCE_SECONDS, Flock, Plan, eventually, gathered, on_client, on_workers
 
 from sord.exec.errors import QueryCancelled, QueryError, WorkerLost
 from sord.exec.interrupts import on_ctrl_c
 from sord.planner.fragment import Input, Route
 
-PATIENCE_SECONDS = 20.0
-
 
 def assert_works(flock: Flock) -> None:
     assert flock.rows(gathered("SELECT {rank} AS rank", 2, "FROM rows ORDER BY rank")) == [(0,), (1,)]
-
-
-def eventually(true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def runs(pid: int) -> bool:
@@ -245,7 +233,7 @@ SCRIPT = """
 import os, signal, sys, threading
 sys.path.insert(0, {folder!r})
 from exec_flock import LONG, Flock, gathered
-flock = Flock("local://2?threads=1&memory=512MB")
+flock = Flock("local://2?threads=1&memory=512MB", waiting_bytes=1 << 20)
 flock.connection.execute("SET threads = 2")
 flock.coordinator.start()
 print(*flock.coordinator.pids, flush=True)
@@ -318,8 +306,18 @@ def test_guards_may_end_in_any_order(tmp_path: Path) -> None:
     assert errors == ""
 
 
-def test_a_killed_client_leaves_no_process_and_no_file(tmp_path: Path) -> None:
-    process = script(tmp_path, "execution.relation")
+HELD_BACK = """
+execution.close()
+held = flock.coordinator.run(gathered("SELECT range AS n FROM range(100000000)", 2))
+reader = held.relation.to_arrow_reader(1000)
+reader.read_next_batch()
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("then", ["execution.relation", HELD_BACK], ids=["computing", "held back"])
+def test_a_killed_client_leaves_no_process_and_no_file(tmp_path: Path, then: str) -> None:
+    process = script(tmp_path, then)
     assert process.stdout is not None
     pids = [int(pid) for pid in process.stdout.readline().split()]
     assert all(map(runs, pids))

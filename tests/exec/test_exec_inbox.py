@@ -166,6 +166,32 @@ def test_draining_while_rows_arrive(inboxes: Inboxes, ordered: bool) -> None:
     assert inboxes.held_bytes == 0
 
 
+@pytest.mark.parametrize("budget", [0, 10_000])
+def test_senders_ahead_of_the_reader_are_told_to_wait(tmp_path: Path, budget: int) -> None:
+    inboxes = Inboxes(tmp_path, budget)
+    told: list[tuple[int, bool]] = []
+    for _ in range(4):
+        inboxes.batch(EXCHANGE, 1, batch(0))
+    size = 800 if budget else inboxes.spilled_bytes // 4
+    inboxes.limit(EXCHANGE, (0, 1), 2 * (2 * size), lambda sender, paused: told.append((sender, paused)))
+    assert told == [(1, True)], "what was there before counts"
+    inboxes.batch(EXCHANGE, 1, batch(0))
+    for _ in range(2):
+        inboxes.batch(EXCHANGE, 0, batch(0))
+    assert told == [(1, True)]
+    inboxes.batch(EXCHANGE, 0, batch(0))
+    assert told == [(1, True), (0, True)]
+    reader = inboxes.drain(EXCHANGE, (0, 1), ordered=True)
+    next(reader)
+    assert len(told) == 2
+    next(reader)
+    assert told[2:] == [(0, False)], "the reader may need these first: others' rows don't count"
+    inboxes.finished(EXCHANGE, 0)
+    inboxes.finished(EXCHANGE, 1)
+    assert len(list(reader)) == 6
+    assert told[3:] == [(1, False)]
+
+
 def test_a_lost_sender_breaks_what_it_has_not_finished(inboxes: Inboxes) -> None:
     whole, begun = ExchangeId(1, 3), EXCHANGE
     for exchange in (whole, begun):
