@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -95,6 +95,26 @@ def test_an_abandoned_result_frees_the_workers(slow: Flock) -> None:
         del reader, execution
         assert_works(slow)
     assert slow.coordinator.pids == pids
+
+
+def threads(flock: Flock) -> list[int]:
+    return [len(os.listdir(f"/proc/{pid}/task")) for pid in flock.coordinator.pids]
+
+
+@pytest.mark.parametrize("end", [Execution.close, Execution.cancel])
+def test_a_worker_that_is_held_back_hears_of_the_end(slow: Flock, end: Callable[[Execution], None]) -> None:
+    assert_works(slow)
+    idle = threads(slow)
+    execution = slow.coordinator.run(wide())
+    with execution.guard():
+        reader = execution.relation.to_arrow_reader(1000)
+        reader.read_next_batch()
+    wait_until_held_back(slow, execution)
+    time.sleep(0.2)
+    assert min(map(int.__sub__, threads(slow), idle)) > 0, "they are sending"
+    end(execution)
+    assert eventually(lambda: threads(slow) == idle), "no other task has to come"
+    execution.close()
 
 
 def test_another_query_need_not_wait_for_the_reader(slow: Flock) -> None:
