@@ -139,9 +139,16 @@ class _Binder:
         from_ = tree.args.get("from_")
         if from_ is None:
             return Values((), (), ((),))
-        plan = self._source(from_.this, scope)
+        # A comma binds less than JOIN, which matters to outer joins: a, b RIGHT JOIN c is a, (b RIGHT JOIN c).
+        items = [self._source(from_.this, scope)]
         for join in tree.args.get("joins") or []:
-            plan = self._join(plan, join, scope)
+            if _is_comma(join):
+                items.append(self._source(join.this, scope))
+            else:
+                items[-1] = self._join(items[-1], join, scope)
+        plan = items[0]
+        for item in items[1:]:
+            plan = Join("inner", plan, item)
         if tree.args.get("laterals"):
             raise Unsupported("LATERAL")
         return plan
@@ -367,3 +374,7 @@ def _is_costly(tree: exp.Expr) -> bool:
         or isinstance(tree, exp.SetOperation)
         or tree.find(exp.AggFunc, exp.Window) is not None
     )
+
+
+def _is_comma(join: exp.Join) -> bool:
+    return not any(join.args.get(part) for part in ("side", "kind", "on", "using", "method"))
