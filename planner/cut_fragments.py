@@ -116,7 +116,9 @@ class _Cutter:
             return plan
         piece = self.inline(plan, ())
         place = _place(piece)
-        target: Distribution = Single() if place is Place.CLIENT else Spread()
+        target: Distribution = Single()
+        if place is Place.WORKERS:
+            target = Replicated() if _is_replicated(piece) else Spread()
         fragment = self.fragment(plan, piece, Route.KEEP, (), target)
         self.exchanges[id(plan)] = fragment.id
         self.targets[fragment.id] = target
