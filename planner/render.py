@@ -130,10 +130,7 @@ class _Renderer:
             if isinstance(plan, Filter):
                 predicates = list(plan.predicates) + predicates
             plan = plan.input
-        if isinstance(plan, Values) and not plan.outputs and len(plan.rows) == 1:
-            source = ""
-        else:
-            source = f" FROM {self.join(plan) if isinstance(plan, Join) else self.operand(plan)}"
+        source = f" FROM {self.join(plan) if isinstance(plan, Join) else self.operand(plan)}"
         return source + (f" WHERE {_conjunction(predicates)}" if predicates else "")
 
     def operand(self, plan: Plan) -> str:
