@@ -33,6 +33,7 @@ COSTS = {
     "replicate": REPLICATE,
     "adapt": {**SHUFFLE, **ADAPT},
     "adapt, split": {**SPLIT, **ADAPT},
+    "adapt, replicate": {"scan": 0.0, "build": 1.0, "sort_at_client": -1.0, **ADAPT},
 }
 
 
@@ -112,6 +113,18 @@ CASES = [
     "SELECT s.k, t.a FROM (SELECT v.k, v.a + 1 AS b FROM u JOIN v ON u.a = v.a) s, t WHERE s.b = t.a AND s.k = t.k",
     # DuckDB spells functions of a view in its own way.
     "SELECT totals.n, v.k FROM totals JOIN v ON v.a = totals.a",
+    # A comma binds less than JOIN.
+    "SELECT t.k, v.a, u.k AS uk FROM v, t RIGHT JOIN u ON t.k = u.k WHERE v.k = u.a * 97",
+    "SELECT count(*) FROM v, t FULL JOIN u ON t.k = u.k WHERE v.n = u.a OR v.k = t.k",
+    # Rows that every worker has were sorted, or shared, once by each.
+    "SELECT k FROM t WHERE n NOT IN (SELECT n FROM v WHERE a > 100) ORDER BY k",
+    "WITH c AS (SELECT a, max(k) AS k FROM t WHERE n NOT IN (SELECT n FROM v WHERE a > 100) GROUP BY a) "
+    "SELECT x.k, y.a FROM c x JOIN c y ON x.a = y.a",
+    "WITH c AS (SELECT DISTINCT a, k FROM t WHERE n NOT IN (SELECT n FROM v WHERE a > 100)) "
+    "SELECT a FROM c UNION ALL SELECT k FROM c",
+    # Nothing has a FROM here, but stars and windows are written over it.
+    "SELECT 1 AS a, count(*) OVER (PARTITION BY 'x') AS n WHERE NOT (0 IS NOT NULL)",
+    "SELECT (SELECT count(*) FROM t) AS a, dense_rank() OVER (ORDER BY 'x') AS n WHERE 2 > 1",
     # Aliases and columns of one name in ORDER BY.
     "SELECT -k AS k, a FROM t ORDER BY k + 0, a LIMIT 5",
     "SELECT a AS k, k AS a FROM t ORDER BY -k, a LIMIT 5",
