@@ -70,6 +70,7 @@ def take_apart(plan: Plan, context: Context) -> JoinBlock | None:
     block.outputs = tuple((id_, computed.get(id_, column(id_))) for id_ in plan.columns)
     for a, b in equal:
         _equate(block, a, b, context)
+    _equate_within(block)
     _push_single(block)
     _spread_constants(block)
     return block
@@ -116,6 +117,16 @@ def _same_type(left: str, right: str, context: Context) -> bool:
     type_ = context.types.get(left)
     # NaN and -0.0 are equal to others without being interchangeable.
     return type_ is not None and type_ == context.types.get(right) and type_ not in ("DOUBLE", "FLOAT")
+
+
+def _equate_within(block: JoinBlock) -> None:
+    """A join compares one column of each side for each class, so a relation's own members are compared in itself."""
+    for members in block.classes:
+        first: dict[int, str] = {}
+        for number, id_ in members:
+            known = first.setdefault(number, id_)
+            if known != id_:
+                block.predicates.append(exp.EQ(this=column(known), expression=column(id_)))
 
 
 def _push_single(block: JoinBlock) -> None:
