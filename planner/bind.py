@@ -147,6 +147,8 @@ class _Binder:
             else:
                 items[-1] = self._join(items[-1], join, scope)
         plan = items[0]
+        if len(items) > 1 and any(free_columns(item) & set(scope.columns.values()) for item in items):
+            raise Unsupported("a join condition over a table before the comma")
         for item in items[1:]:
             plan = Join("inner", plan, item)
         if tree.args.get("laterals"):
