@@ -442,7 +442,7 @@ class Queries:
 
     def condition(self, left: list[Source], right: Source) -> str:
         rng = self.rng
-        parts = [self.equality(left, right) for _ in range(rng.choice((0, 1, 1, 1, 1, 2)))]
+        parts = [self.equality(left, right) for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 2, 3)))]
         if rng.random() < 0.3:
             parts.append(self.predicate([*left, right]))
         if rng.random() < 0.1:
@@ -481,7 +481,7 @@ class Queries:
                 if rng.random() < 0.15:
                     parts.append(self.predicate([*inner, *outer]))
         if len(sources) > 1 and rng.random() < 0.7:
-            parts.append(self.equality(sources[:-1], sources[-1]))
+            parts += [self.equality(sources[:-1], sources[-1]) for _ in range(rng.choice((1, 1, 1, 2)))]
         parts += [self.predicate(sources) for _ in range(rng.choice((0, 0, 1, 1, 2)))]
         if depth > 0 and rng.random() < 0.3:
             for _ in range(rng.choice((1, 1, 2))):

@@ -122,6 +122,10 @@ CASES = [
     "SELECT x.k, y.a FROM c x JOIN c y ON x.a = y.a",
     "WITH c AS (SELECT DISTINCT a, k FROM t WHERE n NOT IN (SELECT n FROM v WHERE a > 100)) "
     "SELECT a FROM c UNION ALL SELECT k FROM c",
+    # Two columns of one input that equal one of another.
+    "SELECT x.k, y.a FROM v x, t y WHERE x.a = y.a AND x.n = y.a",
+    "SELECT v.k, v.n, t.k AS tk FROM t JOIN v ON t.a = v.n JOIN u ON u.a = t.n AND u.a = t.a",
+    "SELECT x.a, y.k FROM t x JOIN v y ON x.n = y.n JOIN t z ON z.a = y.n AND z.n = x.n",
     # Nothing has a FROM here, but stars and windows are written over it.
     "SELECT 1 AS a, count(*) OVER (PARTITION BY 'x') AS n WHERE NOT (0 IS NOT NULL)",
     "SELECT (SELECT count(*) FROM t) AS a, dense_rank() OVER (ORDER BY 'x') AS n WHERE 2 > 1",
@@ -149,6 +153,7 @@ def test_duckdb_agrees(sql: str, costs: dict[str, float], database: Database) ->
 
 REFUSED = [
     "SELECT a FROM t ORDER BY ALL",
+    "SELECT t.k FROM v, t FULL JOIN u ON v.k = u.k",
     # A subquery's result that is tested and delivered.
     "SELECT b FROM (SELECT k IN (SELECT k FROM v) AS b FROM t) WHERE b",
     "SELECT a + 1 AS b, (SELECT max(v.n) FROM v WHERE v.a = t.a + 1) FROM t GROUP BY a + 1",
