@@ -125,8 +125,11 @@ def _delivering(plan: Plan, ids: tuple[str, ...]) -> Plan:
 
 
 def _surprises(fragment: Fragment, actual: Actual) -> bool:
-    expected, found = max(fragment.estimated_rows, 1.0), max(actual.rows, 1)
-    return found * _SURPRISE < expected or found > expected * _SURPRISE or actual.rows == 0
+    if actual.rows == 0:
+        # Only once: what then merely moves these no rows is expected to.
+        return fragment.estimated_rows > 0
+    expected = max(fragment.estimated_rows, 1.0)
+    return actual.rows * _SURPRISE < expected or actual.rows > expected * _SURPRISE
 
 
 def _has_internal(plan: DistributedPlan, finished: Mapping[int, Actual], running: Set[int]) -> bool:

@@ -58,3 +58,17 @@ def test_what_runs_already_is_not_planned_again(plan: DistributedPlan) -> None:
     fragments = plan.fragments[2:] if better is None else better.fragments
     assert not any("scan lineitem" in f.title for f in fragments)
     assert any(i.exchange == probe.id for f in fragments for i in f.inputs)
+
+
+def test_moving_no_rows_once_more_is_no_surprise() -> None:
+    sql = SHUFFLED.replace(
+        "JOIN orders ON l_partkey = o_custkey\n    WHERE", "LEFT JOIN orders ON l_partkey = o_custkey AND"
+    )
+    plan = plan_query(sql, StatisticsCatalog(), Options(workers=8))
+    build = plan.fragments[0]
+    nothing = {build.id: Actual(rows=0, bytes=0)}
+    better = plan.adapt(nothing, set())
+    assert better is not None
+    again = better.fragments[0]
+    assert [i.exchange for i in again.inputs] == [build.id]
+    assert better.adapt(nothing | {again.id: Actual(rows=0, bytes=0)}, set()) is None
