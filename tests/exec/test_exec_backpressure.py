@@ -104,6 +104,7 @@ def threads(flock: Flock) -> list[int]:
 @pytest.mark.parametrize("end", [Execution.close, Execution.cancel])
 def test_a_worker_that_is_held_back_hears_of_the_end(slow: Flock, end: Callable[[Execution], None]) -> None:
     assert_works(slow)
+    time.sleep(0.5)  # for the threads of the start to end
     idle = threads(slow)
     execution = slow.coordinator.run(wide())
     with execution.guard():
@@ -113,7 +114,7 @@ def test_a_worker_that_is_held_back_hears_of_the_end(slow: Flock, end: Callable[
     time.sleep(0.2)
     assert min(map(int.__sub__, threads(slow), idle)) > 0, "they are sending"
     end(execution)
-    assert eventually(lambda: threads(slow) == idle), "no other task has to come"
+    assert eventually(lambda: max(map(int.__sub__, threads(slow), idle)) <= 0), "no other task has to come"
     execution.close()
 
 
