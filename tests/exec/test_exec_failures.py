@@ -42,13 +42,15 @@ def test_an_error_names_the_worker_and_keeps_the_words_of_duckdb(pair: Flock) ->
 
 def test_an_error_reaches_a_reader_that_has_begun(pair: Flock) -> None:
     bad = "SELECT CASE WHEN range < 2000000 THEN range ELSE error('late') END AS n FROM range(2000001)"
-    # Around it all: on a busy machine the error may be there before the reader is.
-    with pytest.raises(QueryError, match=r"late"), pair.coordinator.run(gathered(bad, 2)) as execution:
-        with execution.guard():
-            reader = execution.relation.to_arrow_reader(10_000)
-        with execution.guard():
-            for _ in reader:
+
+    def read() -> None:
+        with pair.coordinator.run(gathered(bad, 2)) as execution, execution.guard():
+            for _ in execution.relation.to_arrow_reader(10_000):
                 pass
+
+    # Around it all: on a busy machine the error may be there before the reader is.
+    with pytest.raises(QueryError, match=r"late"):
+        read()
     assert_works(pair)
 
 
