@@ -34,6 +34,8 @@ from sord.planner.split_aggregates import split_aggregates
 
 _SURPRISE = 4.0
 """How far an estimate must be off to plan what is left anew."""
+_REPLANS = 16
+"""Times that one query is planned anew at most, should a plan move the same rows again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class DistributedPlan:
     next_id: int
     done: frozenset[int] = field(default_factory=frozenset)
     """Fragments that were finished when this plan was made."""
+    replans: int = 0
+    """How often the query has been planned anew."""
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
@@ -68,8 +72,10 @@ class DistributedPlan:
         }
         if not any(f.id in wanted for f in news) or _has_internal(self, finished, running):
             return None
+        if self.replans == _REPLANS:
+            return None
         plan = _remaining(self.physical, self.cut, finished, running)
-        return _physical(
+        better = _physical(
             _without_empty(plan, self.context),
             self.logical,
             self.columns,
@@ -77,6 +83,7 @@ class DistributedPlan:
             self.next_id,
             frozenset(finished),
         )
+        return replace(better, replans=self.replans + 1)
 
 
 def plan_query(
