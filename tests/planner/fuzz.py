@@ -402,6 +402,7 @@ class Queries:
         first, source = self.relation(depth)
         sources = [source]
         text = f" FROM {first}"
+        visible = 0  # ON sees what stands after the last comma
         for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 2, 3))):
             item, source = self.relation(depth)
             kind = rng.choice(("JOIN", "JOIN", "LEFT JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "SEMI JOIN",
@@ -412,6 +413,7 @@ class Queries:
                 if len(sources) > 1 and kind == "CROSS JOIN":
                     kind = "JOIN"
                 else:
+                    visible = len(sources) if kind == "," else visible
                     text += f"{kind} {item}" if kind == "," else f" CROSS JOIN {item}"
                     sources.append(source)
                     continue
@@ -421,7 +423,7 @@ class Queries:
             if rng.random() < 0.06 and "k" in shared and len(sources) == 1 and kind in ("JOIN", "LEFT JOIN"):
                 text += f" {kind} {item} USING (k)"
             else:
-                text += f" {kind} {item} ON {self.condition(sources, source)}"
+                text += f" {kind} {item} ON {self.condition(sources[visible:], source)}"
             if kind not in ("SEMI JOIN", "ANTI JOIN"):
                 sources.append(source)
         return sources, text

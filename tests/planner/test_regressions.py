@@ -25,7 +25,7 @@ BROADCAST = {"scan": 1e3, "stage": 1e3}
 REPLICATE = {"scan": 0.0, "stage": 1e3}
 ADAPT = {"surprise": 1.0}
 """Plan anew after every fragment."""
-COSTS = {
+COSTS: dict[str, dict[str, float]] = {
     "default": {},
     "shuffle": SHUFFLE,
     "split": SPLIT,
@@ -143,12 +143,13 @@ CASES = [
 
 
 @pytest.mark.parametrize("sql", CASES)
-@pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
-def test_duckdb_agrees(sql: str, costs: dict[str, float], database: Database) -> None:
+@pytest.mark.parametrize("name", COSTS)
+def test_duckdb_agrees(sql: str, name: str, database: Database) -> None:
+    workers = (1, 2, 3, 8) if name == "default" else (1, 3)
     report = Report()
-    check(database, sql, 0, (1, 2, 3, 8), report, costs)
+    check(database, sql, 0, workers, report, COSTS[name])
     assert not report.findings, "\n".join(map(str, report.findings))
-    assert report.ran.total() == 4, (report.refused, report.invalid)
+    assert report.ran.total() == len(workers), (report.refused, report.invalid)
 
 
 REFUSED = [
