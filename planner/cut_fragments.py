@@ -84,11 +84,13 @@ class _Cutter:
         items = ", ".join(f"CAST({quote(id_)} AS {type_}) AS {quote(name)}" for id_, name, type_ in columns)
         sql = f"SELECT {items} FROM ({render(piece)})"
         ordered = {e.exchange for e in _stages(piece) if _is_ordered(plan, self.exchanges, e.exchange)}
+        # A stream can be read once, and a shared table may be read several times.
+        streaming = sum(isinstance(leaf, Stage) for leaf in leaves(piece)) == 1
         inputs = tuple(
             Input(
                 stage_name(stage),
                 stage.exchange,
-                streaming=len(_stages(piece)) == 1,
+                streaming=streaming,
                 ordered=stage.exchange in ordered,
             )
             for stage in _stages(piece)

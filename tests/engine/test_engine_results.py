@@ -40,6 +40,10 @@ def test_types(pair: sord.Connection, plain: duckdb.DuckDBPyConnection, expressi
 @pytest.mark.parametrize(
     "sql",
     [
+        "WITH t AS (SELECT s_nationkey AS k, sum(s_suppkey) AS h FROM supplier GROUP BY 1) "
+        "SELECT * FROM t WHERE h = (SELECT max(h) FROM t)",
+        "WITH t AS (SELECT n_regionkey AS k, count(*) AS n FROM nation GROUP BY 1) "
+        "SELECT a.k, b.n FROM t AS a JOIN t AS b ON a.n <= b.n ORDER BY ALL",
         "SELECT o_orderkey AS x, o_custkey AS x, count(*) AS X FROM orders GROUP BY ALL ORDER BY 1 LIMIT 3",
         'SELECT n_name AS "a b", n_nationkey AS "Q""x", 1 AS "ü", 2 AS "select", 3 AS "it\'s" FROM nation ORDER BY 1',
         "SELECT N_NAME, n_regionkey + 1, count(*), max(n_nationkey) FROM NATION GROUP BY 1, 2 ORDER BY 1",

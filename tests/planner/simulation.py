@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 import duckdb
@@ -44,6 +45,9 @@ class Simulation:
             todo.remove(fragment)
             if fragment.route is Route.RESULT:
                 self.fragments.append(fragment)
+                for source in fragment.inputs:
+                    readers = len(re.findall(rf"\b{source.name}\b", fragment.sql[0]))
+                    assert readers == 1 or not source.streaming, "a stream can be read only once"
                 result = self._cursor(fragment, self.workers).sql(fragment.sql[0])
                 self.names, self.types = result.columns, list(map(str, result.types))
                 return result.fetchall()
