@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -107,6 +108,7 @@ class Connection:
         """
         self.check_open()
         self.catalog.register(name, source)
+        self._read_statistics([name])
 
     def register_dir(self, directory: str | os.PathLike[str]) -> list[str]:
         """Make each Parquet file and each sub-folder with Parquet files a table; returns their names.
@@ -114,7 +116,9 @@ class Connection:
         Raises :class:`sord.Error` if there are none or two of one name.
         """
         self.check_open()
-        return self.catalog.register_dir(directory)
+        names = self.catalog.register_dir(directory)
+        self._read_statistics(names)
+        return names
 
     def sql(self, text: str, params: Parameters | None = None, read: str | None = None) -> Relation | None:
         """A query as a lazy relation. Other statements are executed at once and give what DuckDB gives for them.
@@ -180,6 +184,13 @@ class Connection:
         execution = self.coordinator.run(plan, self.catalog.session.travelling)
         self._executions.add(execution)
         return execution
+
+    def _read_statistics(self, names: list[str]) -> None:
+        """Read the footers of new tables now, so that the first query needn't; it'd also meet what is wrong."""
+        if self._coordinator is not None:
+            for name in names:
+                with contextlib.suppress(Exception):
+                    self.catalog.table(name)
 
     def here(self, call: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """``call`` with the connection that has the user's temporary tables, variables and transaction."""
