@@ -290,7 +290,8 @@ def test_more_than_fits_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert flock.rows(plan) == [
             (400_000, sum(range(400_000)), 2 * sum(90 + len(str(n)) for n in range(200_000)))
         ]
-        assert set(spilled) == {"worker-0-1", "worker-1-1", "client"}
+        # The client spills too, unless its reader keeps up.
+        assert set(spilled) >= {"worker-0-1", "worker-1-1"}
         assert not list(tmp_path.rglob("inbox-*"))
     finally:
         flock.close()
