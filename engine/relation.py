@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sord.session import Session
 
 T = TypeVar("T")
+_AGAIN_SECONDS = 0.05
+"""Between two attempts to interrupt a call."""
 Rows = list[tuple[object, ...]]
 
 BATCH_ROWS = 122_880
@@ -220,13 +222,16 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """
     from sord.exec.interrupts import on_ctrl_c
 
-    lock = threading.Lock()
-    inside: duckdb.DuckDBPyConnection | None = connection
+    left = threading.Event()
+
+    def repeat() -> None:
+        # Again and again: DuckDB forgets an interruption that comes before its query has begun.
+        while not left.is_set():
+            connection.interrupt()
+            left.wait(_AGAIN_SECONDS)
 
     def interrupt() -> None:
-        with lock:
-            if inside is not None:
-                inside.interrupt()
+        threading.Thread(target=repeat, name="interrupt", daemon=True).start()
 
     try:
         with on_ctrl_c(interrupt):
@@ -238,7 +243,4 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        # The thread that listens neither is inside DuckDB when Python ends, which may be next and would be an abort,
-        # nor keeps the connection.
-        with lock:
-            inside = None
+        left.set()
