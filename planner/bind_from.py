@@ -1,0 +1,143 @@
+"""FROM: tables, derived tables, common table expressions and joins to plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from sord.planner.bind_expressions import ExpressionBinder
+from sord.planner.catalog import Table, Unsupported
+from sord.planner.context import Context
+from sord.planner.decorrelate import free_columns
+from sord.planner.expressions import conjuncts
+from sord.planner.logical import Join, Plan, Scan, SharedRef, Values
+from sord.planner.scope import Query, Scope, Select, without_columns
+
+
+class FromBinder:
+    """Binds FROM and adds its columns to the scope. ``query`` binds derived tables."""
+
+    def __init__(
+        self,
+        context: Context,
+        expressions: ExpressionBinder,
+        query: Callable[[exp.Expr, Scope], Query],
+        tables: dict[str, Table],
+        uses: dict[str, int],
+    ) -> None:
+        self.context = context
+        self.expressions = expressions
+        self.query = query
+        self.tables = tables
+        self.uses = uses
+        self.definitions: dict[str, Plan] = {}
+        """Common table expressions that are computed once."""
+        self.shared: dict[int, tuple[str, Query]] = {}
+
+    def bind(self, tree: exp.Select, scope: Scope) -> Plan:
+        """The plan of a SELECT's FROM clause."""
+        from_ = tree.args.get("from_")
+        if from_ is None:
+            return Values((), (), ((),))
+        # A comma binds less than JOIN, which matters to outer joins: a, b RIGHT JOIN c is a, (b RIGHT JOIN c).
+        items = [self._source(from_.this, scope)]
+        for join in tree.args.get("joins") or []:
+            if _is_comma(join):
+                items.append(self._source(join.this, scope))
+            else:
+                items[-1] = self._join(items[-1], join, scope)
+        plan = items[0]
+        if len(items) > 1 and any(free_columns(item) & set(scope.columns.values()) for item in items):
+            raise Unsupported("a join condition over a table before the comma")
+        for item in items[1:]:
+            plan = Join("inner", plan, item)
+        if tree.args.get("laterals"):
+            raise Unsupported("LATERAL")
+        return plan
+
+    def _source(self, node: exp.Expr, scope: Scope) -> Plan:
+        if isinstance(node, exp.Table):
+            if node.args.get("joins"):
+                raise Unsupported("a parenthesised join")
+            alias = node.alias_or_name.lower()
+            found = None if node.args.get("db") else scope.cte(node.name.lower())
+            if found is not None:
+                return self._common_table(alias, *found, scope)
+            table = self.tables.get(node.name)
+            if table is None:
+                raise Unsupported(f"{node.sql('duckdb')} in FROM")
+            outputs = tuple((self.context.fresh(name, type_), name) for name, type_ in table.columns)
+            for id_, name in outputs:
+                scope.columns[alias, name.lower()] = id_
+            return Scan(table, outputs)
+        if isinstance(node, exp.Subquery):
+            query = self.query(node.this, without_columns(scope))
+            if node.args.get("joins") or node.args.get("pivots") or node.args.get("sample"):
+                raise Unsupported("a parenthesised join, PIVOT or TABLESAMPLE")
+            alias_node = node.args.get("alias")
+            renames = [part.name for part in alias_node.columns] if alias_node else []
+            self._expose(scope, node.alias.lower(), query, renames)
+            return query.plan
+        raise Unsupported(f"{node.key.upper()} in FROM")
+
+    def _common_table(self, alias: str, cte: exp.CTE, cte_scope: Scope, scope: Scope) -> Plan:
+        renames = [part.name for part in cte.args["alias"].columns]
+        key = id(cte)
+        if self.uses.get(cte.alias.lower(), 0) < 2 or not _is_costly(cte.this):
+            query = self.query(cte.this, cte_scope)
+            self._expose(scope, alias, query, renames)
+            return query.plan
+        if key not in self.shared:
+            query = self.query(cte.this, cte_scope)
+            if free_columns(query.plan):
+                raise Unsupported("a correlated WITH")
+            name = self.context.fresh(cte.alias)
+            self.shared[key] = (name, query)
+            self.definitions[name] = self.context.shared[name] = query.plan
+        name, query = self.shared[key]
+        fresh = {id_: self.context.fresh(id_, self.context.types.get(id_)) for _, id_ in query.outputs}
+        outputs = [(output, fresh[id_]) for output, id_ in query.outputs]
+        self._expose(scope, alias, Query(query.plan, outputs), renames)
+        return SharedRef(name, tuple((new, old) for old, new in fresh.items()))
+
+    def _expose(self, scope: Scope, alias: str, query: Query, renames: list[str]) -> None:
+        for position, (name, id_) in enumerate(query.outputs):
+            visible = renames[position] if position < len(renames) else name
+            scope.columns.setdefault((alias, visible.lower()), id_)
+
+    def _join(self, left: Plan, join: exp.Join, scope: Scope) -> Plan:
+        if join.args.get("method") or join.args.get("using"):
+            raise Unsupported(f"{join.args.get('method') or 'USING'} join")
+        side, kind = (join.side or "").upper(), (join.kind or "").upper()
+        right = self._source(join.this, scope)
+        on = join.args.get("on")
+        select = Select(scope, left)
+        condition = tuple(conjuncts(self.expressions.bind(on, select))) if on is not None else ()
+        if select.applies:
+            raise Unsupported("a subquery in a join condition")
+        if kind in ("SEMI", "ANTI"):
+            return Join(kind.lower(), left, right, residual=condition)
+        if kind not in ("", "INNER", "OUTER", "CROSS") or side not in ("", "LEFT", "RIGHT", "FULL"):
+            raise Unsupported(f"{side} {kind} JOIN")
+        if side == "RIGHT":
+            return Join("left", right, left, residual=condition)
+        return Join(side.lower() or "inner", left, right, residual=condition)
+
+
+def _is_costly(tree: exp.Expr) -> bool:
+    """Whether computing a CTE once and reading it twice beats computing it twice."""
+    return (
+        bool(
+            tree.args.get("joins")
+            or tree.args.get("group")
+            or tree.args.get("distinct")
+            or tree.args.get("limit")
+        )
+        or isinstance(tree, exp.SetOperation)
+        or tree.find(exp.AggFunc, exp.Window) is not None
+    )
+
+
+def _is_comma(join: exp.Join) -> bool:
+    return not any(join.args.get(part) for part in ("side", "kind", "on", "using", "method"))
