@@ -39,6 +39,10 @@ def connect(url: str | None = None, **options: Any) -> Connection:
     (options, in the URL's query or here: ``threads`` and ``memory`` of each). Workers start with the first
     query or :meth:`Connection.start`.
 
+    ``adapt``, ``runtime_filters`` and ``split_skew`` (in the URL's query or here, all on) are parts of the planner
+    that can be turned off, for measurements and debugging alone: planning anew by actual sizes; dropping rows
+    before they are moved that a join drops anyway; spreading the rows of frequent keys over all workers.
+
     Raises :class:`sord.Error` for a URL or an option that isn't understood.
     """
     if url is not None and not isinstance(url, str):
@@ -64,15 +68,17 @@ class Connection:
             self.catalog = Catalog(self._database)
             return
         from sord.exec.fleet import parse_fleet
+        from sord.switches import take_switches
 
-        fleet = parse_fleet(url, **options)
+        place, options, switches = take_switches(url, options)
+        fleet = parse_fleet(place, **options)
         from sord.exec.coordinator import Coordinator
         from sord.planner.context import Options
 
         self._database = duckdb.connect(config=dict(_CONFIG))
         self._database.execute("SET enable_progress_bar = false")
         self.catalog = Catalog(self._database)
-        self._options = Options(workers=fleet.size)
+        self._options = Options(workers=fleet.size, **switches)
         # The catalog's method: one of our own would keep us from being collected.
         self._coordinator = Coordinator(fleet, self.catalog.cursor)
         self._finalizer = weakref.finalize(self, self._coordinator.close)

@@ -130,6 +130,8 @@ class TaskReport:
     """Of the whole process while the task ran."""
     peak_bytes: int = 0
     """Highest resident memory of the process while the task ran."""
+    sent_rows: tuple[int, ...] = ()
+    """Rows for each worker, by rank, where rows are partitioned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,8 @@ def decode(document: dict[str, Any]) -> Message:
             inputs = (TaskInput(**{**one, "senders": tuple(one["senders"])}) for one in fields["inputs"])
             fields |= {"inputs": tuple(inputs), "peers": tuple(fields["peers"])}
         elif kind is Done:
-            fields["report"] = TaskReport(**fields["report"])
+            report = fields["report"]
+            fields["report"] = TaskReport(**{**report, "sent_rows": tuple(report["sent_rows"])})
         elif kind is Drop:
             fields["exchanges"] = tuple(fields["exchanges"])
         elif kind is Roster:

@@ -202,7 +202,7 @@ class Query:
             tuple(sorted(reports, key=lambda task: task.rank)),
         )
         self._reports.append(report)
-        self._finished[fragment.id] = Actual(report.rows, report.bytes)
+        self._finished[fragment.id] = Actual(report.rows, report.bytes, report.received_rows)
         if self.result is None:
             self._adapt()
             self._drop_what_nobody_reads()

@@ -26,6 +26,11 @@ class FragmentReport:
         return sum(task.rows for task in self.tasks)
 
     @property
+    def received_rows(self) -> tuple[int, ...]:
+        """Rows that each worker got, by rank, if they were partitioned; else empty."""
+        return tuple(sum(counts) for counts in zip(*(task.sent_rows for task in self.tasks), strict=True))
+
+    @property
     def bytes(self) -> int:
         return sum(task.bytes for task in self.tasks)
 

@@ -55,7 +55,7 @@ class TaskRunner:
                 self._inboxes.wait(exchange, one.senders, deadline, stopped.is_set)
             waited = time.perf_counter() - start
             with self._inputs(task):
-                rows, made, outbox = self._produce(task, stopped, hold_back)
+                rows, made, sent, outbox = self._produce(task, stopped, hold_back)
         except Exception:
             if stopped.is_set():
                 raise TaskStopped from None
@@ -70,6 +70,7 @@ class TaskRunner:
             wait_seconds=waited,
             cpu_seconds=time.process_time() - cpu,
             peak_bytes=usage.peak_bytes(),
+            sent_rows=sent,
         )
 
     @contextlib.contextmanager
@@ -87,7 +88,7 @@ class TaskRunner:
 
     def _produce(
         self, task: Run, stopped: threading.Event, hold_back: Callable[[], None]
-    ) -> tuple[int, int, Outbox]:
+    ) -> tuple[int, int, tuple[int, ...], Outbox]:
         rows = made = 0
         relation = self._connection.sql(task.sql)
         if relation is None:
@@ -100,6 +101,7 @@ class TaskRunner:
             types = types[:-1]
             schema = schema.remove(len(schema) - 1)
             scatter = Scatter(len(task.peers))
+        sent = [0] * len(task.peers) if scatter is not None else []
         schema = with_types(schema, types)
         channel = self._transport.open(ExchangeId(task.query, task.fragment))
         outbox = Outbox(channel, task.peers, hold_back)
@@ -114,10 +116,12 @@ class TaskRunner:
                     continue
                 for rank, piece in scatter.add(batch):
                     made += piece.get_total_buffer_size()
+                    sent[rank] += piece.num_rows
                     outbox.put((rank,), _as(schema, piece))
             if scatter is not None:
                 for rank, piece in scatter.rest():
                     made += piece.get_total_buffer_size()
+                    sent[rank] += piece.num_rows
                     outbox.put((rank,), _as(schema, piece))
             outbox.finish(schema)
         except BaseException:
@@ -127,7 +131,7 @@ class TaskRunner:
             # An open result owns its connection.
             reader.close()
             del relation
-        return rows, made, outbox
+        return rows, made, tuple(sent), outbox
 
 
 def _as(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -31,6 +31,12 @@ class Options:
     workers: int = 1
     bytes_per_second: float = 2e9
     """Between two workers."""
+    adapt: bool = True
+    """Plan the rest of a query anew once actual sizes are known; without it neither of the next two happens."""
+    runtime_filters: bool = True
+    """Drop rows before they are moved whose keys the other side of a join doesn't have."""
+    split_skew: bool = True
+    """Spread the rows of frequent keys over all workers."""
 
 
 @dataclass(slots=True)

@@ -77,6 +77,8 @@ class Actual:
 
     rows: int
     bytes: int
+    received: tuple[int, ...] = ()
+    """Rows that each worker got, by rank, of a fragment that partitions them."""
 
 
 class PhysicalPlan(Protocol):

@@ -61,6 +61,8 @@ class DistributedPlan:
 
     def adapt(self, finished: Mapping[int, Actual], running: Set[int]) -> DistributedPlan | None:
         """Plan the rest anew if a finished fragment that a waiting join depends on surprised."""
+        if not self.context.options.adapt:
+            return None
         waiting = [f for f in self.fragments if f.id not in finished and f.id not in running]
         news = [
             f

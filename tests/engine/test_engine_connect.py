@@ -23,6 +23,7 @@ import sord
         ("local://2", {"thread": 1}, "unknown option 'thread'; local:// takes threads and memory"),
         ("local://2?threads=0", {}, "threads: expected a whole number from 1 on, got '0'"),
         ("local://2?memory=much", {}, "memory=much is no size: write it like 2GB or 512MiB"),
+        ("local://2?adapt=maybe", {}, "adapt=maybe: expected on or off"),
         ("local://2/x", {}, "what is the path '/x' for?"),
         (None, {"thread": 1}, "unknown option 'thread'; the embedded engine takes threads and memory"),
         (None, {"threads": "x"}, "threads='x': Invalid Input Error: .* 'x'"),
@@ -33,6 +34,17 @@ import sord
 def test_a_wrong_url_or_option(url: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(sord.Error, match=words):
         sord.connect(url, **options)
+
+
+def test_switches_of_the_planner() -> None:
+    with sord.connect("local://2?adapt=off&threads=1", split_skew=False) as db:
+        options = db.options
+    assert (options.workers, options.adapt, options.runtime_filters, options.split_skew) == (
+        2,
+        False,
+        True,
+        False,
+    )
 
 
 def test_options_of_the_embedded_engine() -> None:

@@ -58,6 +58,11 @@ def test_join_and_aggregate_over_a_shuffle(flock: Flock, tables: Path) -> None:
         report = execution.report
     assert [fragment.id for fragment in report.fragments] == [1, 2, 3, 4]
     assert report.fragments[0].rows == 20_000
+    received = report.fragments[0].received_rows
+    assert len(received) == flock.size
+    assert sum(received) == 20_000
+    assert all(count > 0 for count in received)
+    assert report.fragments[3].received_rows == ()
     assert report.fragments[1].rows == 80_000
     assert (report.wire_bytes > report.fragments[3].wire_bytes) == (flock.size > 1)
     assert all(peak > 0 for peak in report.peak_bytes.values())

@@ -78,6 +78,7 @@ class Simulation:
         assert len(fragment.sql) == len(ranks)
         pieces: dict[int, list[pa.Table]] = {rank: [] for rank in range(self.workers + 1)}
         rows = size = 0
+        received = [0] * self.workers if fragment.route is Route.PARTITION else []
         for rank, sql in zip(ranks, fragment.sql, strict=True):
             table = self._cursor(fragment, rank).sql(sql).to_arrow_table()
             rows, size = rows + table.num_rows, size + table.nbytes
@@ -86,6 +87,7 @@ class Simulation:
                 table = table.drop_columns([table.column_names[-1]])
                 for to in range(self.workers):
                     pieces[to].append(table.filter(pc.equal(numbers, to)))
+                    received[to] += pieces[to][-1].num_rows
             elif fragment.route is Route.KEEP:
                 pieces[rank].append(table)
             elif fragment.route is Route.GATHER:
@@ -96,4 +98,4 @@ class Simulation:
         schema = table.schema
         for rank, parts in pieces.items():
             self.inboxes[fragment.id, rank] = pa.concat_tables(parts) if parts else schema.empty_table()
-        self.actual[fragment.id] = Actual(rows, size)
+        self.actual[fragment.id] = Actual(rows, size, tuple(received))
