@@ -6,17 +6,22 @@ SF ?= 1
 FLEET ?= local://4
 
 BIN := $(VENV)/bin
+TPCDS := .venv-tpcds
 INSTALLED := $(VENV)/.installed
 ROOMS := planner exec transport tpch
 PACKAGE := build/package
 
-.PHONY: tpch test lint format bench install package clean
+.PHONY: tpch tpcds test lint format bench install package clean
 
 # The benchmark, data included: 22 queries, every answer checked.
 tpch: install
 	$(BIN)/sord tpch run --sf $(SF) --fleet $(FLEET)
 
-test: install
+# The same with TPC-DS and its 99 queries.
+tpcds: install $(TPCDS)/.installed
+	$(BIN)/sord tpcds run --sf $(SF) --fleet $(FLEET)
+
+test: install data/tpcds/sf0.01
 	$(BIN)/python -m pytest
 
 lint: install package
@@ -34,6 +39,15 @@ bench: install
 	$(BIN)/sord tpch run --sf $(SF) --fleet embedded --repeat 5
 	$(BIN)/sord tpch run --sf $(SF) --fleet "local://2?threads=1" --repeat 5
 	$(BIN)/sord tpch run --sf $(SF) --fleet "local://4?threads=1" --repeat 5
+
+data/tpcds/sf0.01: | install $(TPCDS)/.installed
+	$(BIN)/sord tpcds gen --sf 0.01
+
+# DuckDB's generator of TPC-DS is an extension that locks to one version of DuckDB, so it lives apart.
+$(TPCDS)/.installed:
+	test -x $(TPCDS)/bin/python || $(PYTHON) -m venv $(TPCDS)
+	$(TPCDS)/bin/python -m pip install --quiet --disable-pip-version-check duckdb==1.5.5 duckdb-extension-tpcds==1.5.5
+	touch $@
 
 install: $(INSTALLED)
 

@@ -21,6 +21,7 @@ class Verb(NamedTuple):
 VERBS: Final = {
     "shell": Verb("sord.shell", "type SQL, see tables"),
     "tpch": Verb("sord.tpch.cli", "make TPC-H data; run and check the benchmark"),
+    "tpcds": Verb("sord.tpch.tpcds_cli", "make TPC-DS data; run and check the benchmark"),
 }
 
 

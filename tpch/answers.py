@@ -1,4 +1,4 @@
-"""The reference answers that ship with sord: one CSV file per query, computed by plain DuckDB.
+"""How answers to TPC-H are judged, and the reference answers that ship: a CSV file per query, by plain DuckDB.
 
 They were made by `sord tpch answers` on data of tpchgen-cli, which is the TPC's dbgen's: names, addresses and
 comments included, so the answers at scale factor 1 are those that the TPC publishes for validation.
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sord.tpch.baseline import Baseline
-from sord.tpch.compare import Answer
-from sord.tpch.spec import QUERIES, query_text
+from sord.tpch.benchmark import Benchmark
+from sord.tpch.compare import Answer, differences, reference_differences
+from sord.tpch.spec import ORDER_BY, PRECISION, QUERIES, TABLES, query_text
 
 _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "BIGINT": int,
@@ -48,9 +49,29 @@ def reference_answer(number: int, scale_factor: float) -> Answer | None:
 def write_answers(data: Path, scale_factor: float, out: Path) -> None:
     """Writes plain DuckDB's answers on `data`, a file per query: names, DuckDB's types, then the rows."""
     out.mkdir(parents=True, exist_ok=True)
-    with Baseline(data) as duckdb:
+    with Baseline(data, TABLES) as duckdb:
         for number in QUERIES:
             answer = duckdb.run(query_text(number, scale_factor)).answer
             with (out / f"q{number:02d}.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, delimiter="|", lineterminator="\n")
                 writer.writerows([answer.columns, answer.types, *answer.rows])
+
+
+def judge(
+    query: int,
+    scale_factor: float,
+    answer: Answer,
+    duckdb_answer: Answer,
+    ask_duckdb: Callable[[str], Answer],
+) -> list[str]:
+    """What is wrong with an answer: by DuckDB's on the same data, and by the reference answer if there is one."""
+    faults = [f"DuckDB differs: {fault}" for fault in differences(answer, duckdb_answer, ORDER_BY[query])]
+    reference = reference_answer(query, scale_factor)
+    if reference is not None:
+        precision = PRECISION.get(query, {})
+        found = reference_differences(answer, reference, precision, ORDER_BY[query])
+        faults += [f"the reference answer differs: {fault}" for fault in found]
+    return faults
+
+
+TPCH: Final = Benchmark(TABLES, QUERIES, query_text, judge)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,7 +16,6 @@ import duckdb
 
 from sord.tpch.compare import Answer
 from sord.tpch.generate import table_files
-from sord.tpch.spec import TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Measured:
 
 
 class Baseline:
-    """A child process with one DuckDB of `threads` threads over the TPC-H tables in `data`."""
+    """A child process with one DuckDB of `threads` threads over the `tables` in `data`."""
 
-    def __init__(self, data: Path, threads: int | None = None) -> None:
+    def __init__(self, data: Path, tables: Sequence[str], threads: int | None = None) -> None:
         # Not forked: the parent has threads, and a fork of those can deadlock.
         context = multiprocessing.get_context("spawn")
         self._pipe, child = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(child, data, threads), name="sord-tpch-duckdb", daemon=True
+            target=_serve, args=(child, data, tables, threads), name="sord-tpch-duckdb", daemon=True
         )
         self._process.start()
         child.close()
@@ -63,12 +63,12 @@ class Baseline:
         self.close()
 
 
-def _serve(pipe: Connection, data: Path, threads: int | None) -> None:
+def _serve(pipe: Connection, data: Path, tables: Sequence[str], threads: int | None) -> None:
     # Ctrl-C reaches the whole foreground group; the parent decides what becomes of this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = duckdb.connect(config={} if threads is None else {"threads": threads})
     connection.execute("SET enable_progress_bar = false")  # it would be drawn into what the runner prints
-    for table in TABLES:
+    for table in tables:
         connection.read_parquet([str(file) for file in table_files(data, table)]).create_view(table)
     while True:
         try:

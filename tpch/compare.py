@@ -43,17 +43,39 @@ def differences(got: Answer, expected: Answer, order_by: Sequence[str] = ()) -> 
     faults = _header_differences(got, expected)
     if faults:
         return faults
-    positions = [expected.columns.index(name) for name in order_by]
     for index, (row, wanted) in enumerate(
         zip(sorted(got.rows, key=_any_total_order), sorted(expected.rows, key=_any_total_order), strict=True)
     ):
         if not _rows_equal(row, wanted):
             return [f"row {index} of the sorted answer is {row!r}, expected {wanted!r}"]
+    return order_differences(got, expected, order_by)
+
+
+def order_differences(got: Answer, expected: Answer, order_by: Sequence[str]) -> list[str]:
+    """What is wrong with the values of the `order_by` columns, row by row, or with the header."""
+    faults = _header_differences(got, expected)
+    if faults:
+        return faults
+    positions = [expected.columns.index(name) for name in order_by]
     for index, (row, wanted) in enumerate(zip(got.rows, expected.rows, strict=True)):
         keys, wanted_keys = tuple(row[p] for p in positions), tuple(wanted[p] for p in positions)
         if not _rows_equal(keys, wanted_keys):
             return [f"row {index} has the sort key {keys!r}, expected {wanted_keys!r}: the order is wrong"]
     return []
+
+
+def rows_missing_from(whole: Answer, part: Answer) -> list[Row]:
+    """The rows of `part` that `whole` does not have, or not as often."""
+    missing = []
+    rest = sorted(whole.rows, key=_any_total_order, reverse=True)
+    for row in sorted(part.rows, key=_any_total_order):
+        while rest and not _rows_equal(rest[-1], row) and _any_total_order(rest[-1]) < _any_total_order(row):
+            rest.pop()
+        if rest and _rows_equal(rest[-1], row):
+            rest.pop()
+        else:
+            missing.append(row)
+    return missing
 
 
 def reference_differences(

@@ -11,14 +11,13 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Final
 
 import duckdb
 
 from sord.tpch.spec import ROWS_PER_SCALE_FACTOR, TABLES
+from sord.tpch.staging import complete_folder
 
 # Measured at SF1 and SF10: about 0.35 GB of Parquet each; the rest is room for the last unfinished file.
 _BYTES_PER_SCALE_FACTOR: Final = 400_000_000
@@ -47,10 +46,7 @@ def generate(out: Path, scale_factor: float, parts: int | None = None, *, log: C
     out.parent.mkdir(parents=True, exist_ok=True)
     _expect_room(out.parent, scale_factor)
     log(f"making TPC-H at scale factor {scale_factor:g} in {out}")
-    with ExitStack() as cleanup:
-        unfinished = Path(mkdtemp(prefix=f".{out.name}.", suffix=".unfinished", dir=out.parent))
-        cleanup.callback(shutil.rmtree, unfinished, ignore_errors=True)
-        unfinished.chmod(0o755)
+    with complete_folder(out) as unfinished:
         command = [
             program,
             "parquet",
@@ -64,11 +60,8 @@ def generate(out: Path, scale_factor: float, parts: int | None = None, *, log: C
         if done.returncode != 0:
             reason = done.stderr.strip() or f"it ended with status {done.returncode}"
             raise GenerationError(f"tpchgen-cli could not make the data: {reason}")
-        try:
-            unfinished.rename(out)
-        except OSError:
-            # Somebody else was faster: theirs is as good, if it is the same.
-            _expect_same_data(out, scale_factor, parts)
+    # Somebody else may have been faster: theirs is as good, if it is the same.
+    _expect_same_data(out, scale_factor, parts)
     return True
 
 

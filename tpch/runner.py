@@ -1,4 +1,4 @@
-"""Runs the 22 queries on a fleet and on plain DuckDB, alternating, and checks every answer."""
+"""Runs a benchmark's queries on a fleet and on plain DuckDB, alternating, and checks every answer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 import sord
-from sord.tpch.answers import reference_answer
 from sord.tpch.baseline import Baseline, Measured
-from sord.tpch.compare import Answer, differences, reference_differences
-from sord.tpch.spec import ORDER_BY, PRECISION, query_text
+from sord.tpch.compare import Answer
 
 if TYPE_CHECKING:
+    from sord.tpch.benchmark import Benchmark
     from sord.tpch.fleet import Fleet
 
 
@@ -53,6 +52,7 @@ class QueryResult:
 
 
 def run_queries(
+    benchmark: Benchmark,
     data: Path,
     scale_factor: float,
     fleet: Fleet,
@@ -65,14 +65,17 @@ def run_queries(
     """Runs each query `repeat` times on both engines, telling `started` and `finished` how far it is."""
     results = []
     warm_page_cache(data)
-    with Baseline(data, fleet.total_threads) as baseline, sord.connect(fleet.url, **fleet.options) as db:
+    with (
+        Baseline(data, benchmark.tables, fleet.total_threads) as baseline,
+        sord.connect(fleet.url, **fleet.options) as db,
+    ):
         db.register_dir(data)
         # What happens once is not part of any query: workers start, libraries are imported.
-        warm_up = "select count(*) from nation"
+        warm_up = f"select count(*) from {benchmark.tables[0]}"
         baseline.run(warm_up)
         _measure(db, warm_up, QueryResult(query=0))
         for query in queries:
-            result = _run_query(db, baseline, query, scale_factor, repeat, started)
+            result = _run_query(benchmark, db, baseline, query, scale_factor, repeat, started)
             finished(result)
             results.append(result)
     return results
@@ -87,6 +90,7 @@ def warm_page_cache(data: Path) -> None:
 
 
 def _run_query(
+    benchmark: Benchmark,
     db: sord.Connection,
     baseline: Baseline,
     query: int,
@@ -94,7 +98,7 @@ def _run_query(
     repeat: int,
     started: Callable[[int, int], None],
 ) -> QueryResult:
-    text = query_text(query, scale_factor)
+    text = benchmark.query_text(query, scale_factor)
     result = QueryResult(query)
     ours: list[Measured] = []
     theirs: list[Measured] = []
@@ -112,7 +116,9 @@ def _run_query(
             theirs.append(baseline.run(text))
         if result.faults:
             break
-        result.faults = _faults(query, scale_factor, ours[-1].answer, theirs[-1].answer)
+        result.faults = benchmark.judge(
+            query, scale_factor, ours[-1].answer, theirs[-1].answer, lambda sql: baseline.run(sql).answer
+        )
     result.duckdb_seconds = median(measured.seconds for measured in theirs)
     result.duckdb_cpu_seconds = median(measured.cpu_seconds for measured in theirs)
     if ours:
@@ -138,13 +144,3 @@ def _measure(db: sord.Connection, text: str, result: QueryResult) -> Measured:
         result.peak_memory_bytes = max(result.peak_memory_bytes, report.peak_memory_bytes)
         result.plan_seconds = report.plan_seconds
     return Measured(Answer.from_arrow(table, relation.types), seconds, cpu_seconds)
-
-
-def _faults(query: int, scale_factor: float, answer: Answer, duckdb_answer: Answer) -> list[str]:
-    faults = [f"DuckDB differs: {fault}" for fault in differences(answer, duckdb_answer, ORDER_BY[query])]
-    reference = reference_answer(query, scale_factor)
-    if reference is not None:
-        precision = PRECISION.get(query, {})
-        found = reference_differences(answer, reference, precision, ORDER_BY[query])
-        faults += [f"the reference answer differs: {fault}" for fault in found]
-    return faults

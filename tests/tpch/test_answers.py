@@ -10,12 +10,12 @@ import pytest
 from sord.tpch.answers import reference_answer, write_answers
 from sord.tpch.baseline import Baseline
 from sord.tpch.compare import differences
-from sord.tpch.spec import ORDER_BY, PRECISION, QUERIES, query_text
+from sord.tpch.spec import ORDER_BY, PRECISION, QUERIES, TABLES, query_text
 
 
 @pytest.fixture(scope="module")
 def baseline(tpch_sf001: Path) -> Iterator[Baseline]:
-    with Baseline(tpch_sf001) as duckdb:
+    with Baseline(tpch_sf001, TABLES) as duckdb:
         yield duckdb
 
 
