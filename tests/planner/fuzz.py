@@ -29,9 +29,9 @@ from unittest import mock
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from simulation import Simulation
 
 from sord.catalog import Catalog
+from sord.fuzzing.simulation import Simulation
 from sord.planner import cost
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Options
