@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from sord.session import Session
 from sord.statements import view_body
 
 if TYPE_CHECKING:
+    from sord.analyses import Analyses
     from sord.planner.catalog import Table
 
 _OPTIONS = ("union_by_name", "hive_partitioning", "hive_types_autocast", "binary_as_string")
@@ -53,6 +54,7 @@ class Catalog:
         self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
         """What users wrote as a view's query, and its names for columns, by DuckDB's SQL for the view."""
         self._pure: dict[str, bool] = {}
+        self._analyses: Analyses | None = None
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A new connection to the same database, with the same frames and settings."""
@@ -106,6 +108,46 @@ class Catalog:
             if "view" in text.lower():
                 self._remember_view(text)
 
+    def analyze(self, name: str, columns: Sequence[str] = ()) -> bool:
+        """Keep statistics and a sample of a table; False if there is no such table.
+
+        ``columns`` only have to exist. Raises DuckDB's errors.
+        """
+        with self.lock:
+            entry = self._entry(name)
+            registered = self._registered(name)
+            is_view = entry is not None and entry.sql is not None and registered is None
+            table = None if is_view and name.lower() not in self._frames else self.table(name)
+            if table is None:
+                return False
+            known = {column.lower() for column, _ in table.columns}
+            for column in columns:
+                if column.lower() not in known:
+                    raise duckdb.BinderException(f'Binder Error: Column with name "{column}" does not exist')
+            places = registered if registered is not None else (name,)
+            key: Hashable = (places, "") if table.files is not None else name.lower()
+            state = self._tables[places, ""][0] if table.files is not None else int(table.rows)
+            assert self._analyses is not None
+            from sord.analyze import analyze_table
+            from sord.relation import interruptible
+
+            connection = self.database if self.session.needs_own else self.cursor()
+            with interruptible(connection):
+                analysis = analyze_table(connection, table)
+            self._analyses.remember(table, key, state, analysis)
+        return True
+
+    def names(self) -> list[str]:
+        """All tables: registered ones and DuckDB's own."""
+        with self.lock:
+            self._entry("")
+            own = [
+                name for name, entries in (self._entries or {}).items()
+                if any(entry.schema == "main" and entry.sql is None for entry in entries)
+            ]  # fmt: skip
+            frames = [name for name, _ in self._frames.values()]
+            return list(dict.fromkeys([*(n for n in self._parquet if self._registered(n)), *frames, *own]))
+
     # The planner's catalog
 
     def table(self, name: str) -> Table | None:
@@ -127,7 +169,7 @@ class Catalog:
             relation = self.database.sql(f"FROM {quoted(name)}")
             columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
             rows = self.database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchall()[0][0]
-        return Table(name, columns, float(rows), {}, None)
+            return self._analysed(Table(name, columns, float(rows), {}, None), name.lower(), rows)
 
     def view(self, name: str) -> str | None:
         """The query of a view that a user created."""
@@ -272,7 +314,15 @@ class Catalog:
         else:
             table = read_table(self._own, name, paths, options)
             self._tables[places, options] = (same, table)
+        table = self._analysed(table, (places, options), same)
         return table if table.name == name else replace(table, name=name)
+
+    def _analysed(self, table: Table, key: Hashable, state: Hashable) -> Table:
+        if self._analyses is None:
+            from sord.analyses import Analyses
+
+            self._analyses = Analyses()
+        return self._analyses.applied(table, key, state)
 
     def _name_of(self, places: tuple[str, ...], options: str) -> str:
         """A name for what is no table by itself: the planner knows tables by names, so no other may have it."""

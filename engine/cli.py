@@ -20,6 +20,7 @@ class Verb(NamedTuple):
 # Names, not imports: the command line is above every room of the house, and `sord -c` must not load them.
 VERBS: Final = {
     "shell": Verb("sord.shell", "type SQL, see tables"),
+    "estimates": Verb("sord.estimates", "compare the planner's estimates with what is counted"),
     "tpch": Verb("sord.tpch.cli", "make TPC-H data; run and check the benchmark"),
     "tpcds": Verb("sord.tpch.tpcds_cli", "make TPC-DS data; run and check the benchmark"),
 }
@@ -61,7 +62,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    verbs = "\n".join(f"  {name:<8}{verb.summary}" for name, verb in VERBS.items())
+    verbs = "\n".join(f"  {name:<11}{verb.summary}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="sord",
         usage="sord -c SQL [--fleet URL] [DIR]\n       sord VERB ...",

@@ -126,6 +126,19 @@ class Connection:
         self._read_statistics(names)
         return names
 
+    def analyze(self, *tables: str) -> None:
+        """Read ``tables``, all by default, for statistics and a sample, which later plans use: SQL's ANALYZE.
+
+        Of a large table only a part is read. What is found about files is kept in the user's cache folder
+        (``$XDG_CACHE_HOME/sord``) as long as they don't change.
+
+        Raises :class:`sord.Error` for a name that isn't a table's, DuckDB's own error for a file it can't read.
+        """
+        self.check_open()
+        for name in tables or self.catalog.names():
+            if not self.catalog.analyze(name):
+                raise Error(f"cannot analyze {name!r}: there is no such table")
+
     def sql(self, text: str, params: Parameters | None = None, read: str | None = None) -> Relation | None:
         """A query as a lazy relation. Other statements are executed at once and give what DuckDB gives for them.
 
@@ -143,11 +156,13 @@ class Connection:
             from sord.statements import translated
 
             text = translated(text, read)
-        if self._coordinator is None:
+        if self._coordinator is None and "analyze" not in text.lower():
             return self._embedded_sql(text, params)
-        from sord.statements import split
+        from sord.statements import analyzed, split
 
         statements = split(text)
+        if self._coordinator is None and not any(map(analyzed, statements)):
+            return self._embedded_sql(text, params)
         for statement in statements[:-1]:
             relation = self._statement(statement, None)
             # Only the last one's rows are asked for, but errors are everybody's.
@@ -229,9 +244,15 @@ class Connection:
         return LocalRelation(relation, self.catalog, text if params is None else None)
 
     def _statement(self, statement: Statement, params: Parameters | None) -> Relation:
+        kind, text = statement
+        if kind == duckdb.StatementType.VACUUM:
+            return self._vacuum(statement)
+        if self._coordinator is None:
+            relation = self._embedded_sql(text, params)
+            assert relation is not None
+            return relation
         from sord.distributed import DistributedRelation
 
-        kind, text = statement
         if kind == duckdb.StatementType.EXPLAIN:
             from sord.explain import explain
 
@@ -244,11 +265,29 @@ class Connection:
                 with self.catalog.lock:
                     text, described = bind(self._database, text, params)
             return DistributedRelation(self, text, described or self.catalog.describe(text))
+        return self._executed(text, params)
+
+    def _executed(self, text: str, params: Parameters | None = None) -> Relation:
+        """A statement that DuckDB executes."""
         with self.catalog.lock, interruptible(self._database):
             relation = self._database.sql(text) if params is None else self._database.sql(text, params=params)
             self.catalog.executed(text)
         assert relation is not None
         return LocalRelation(relation, self.catalog, lock=self.catalog.lock)
+
+    def _vacuum(self, statement: Statement) -> Relation:
+        """ANALYZE of what we know as tables, although DuckDB calls most of them views; the rest is DuckDB's."""
+        from sord.statements import analyzed
+
+        found = analyzed(statement)
+        if found is None:
+            return self._executed(statement.text)
+        name, columns = found
+        if name is None:
+            self.analyze()
+        elif not self.catalog.analyze(name, columns):
+            return self._executed(statement.text)
+        return self._executed("ANALYZE")
 
     def check_open(self) -> None:
         """Raises :class:`sord.Error` if it has been closed."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import duckdb
 
 from sord.errors import Error
+
+_NAME = r'(?:"(?:[^"]|"")+"|\w+)'
+_ANALYZE = re.compile(
+    rf"(?:VACUUM\s+)?ANALYZE(?:\s+(?P<table>{_NAME}(?:\.{_NAME})*)\s*(?:\((?P<columns>[^()]*)\))?)?\s*",
+    re.IGNORECASE,
+)
 
 
 class Statement(NamedTuple):
@@ -19,6 +26,22 @@ class Statement(NamedTuple):
 def split(text: str) -> list[Statement]:
     """The statements of a text. Raises DuckDB's error for what it can't parse."""
     return [Statement(one.type, _trimmed(one.query)) for one in duckdb.extract_statements(text)]
+
+
+def analyzed(statement: Statement) -> tuple[str | None, list[str]] | None:
+    """The table (None: all of them) and the columns of an ANALYZE; None if it is another statement."""
+    match = _ANALYZE.fullmatch(statement.text) if statement.kind == duckdb.StatementType.VACUUM else None
+    if match is None:
+        return None
+    parts = re.findall(_NAME, match["table"] or "")
+    while len(parts) > 1 and _unquoted(parts[0]).lower() in ("memory", "main"):
+        parts.pop(0)
+    name = ".".join(map(_unquoted, parts)) or None
+    return name, [_unquoted(column) for column in re.findall(_NAME, match["columns"] or "")]
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def translated(text: str, read: str) -> str:

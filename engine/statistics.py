@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import duckdb
 
+from sord.planner.cardinality import total_distinct
 from sord.planner.catalog import Clustering, ColumnStatistics, File, Table, Unsupported
 
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
@@ -133,7 +134,7 @@ def _column(
     in_group = _distinct_in_group(_PHYSICAL.get(physical), size / groups, dictionary / groups, rows_per_group)
     distinct = None
     if in_group is not None:
-        distinct = in_group * groups if clustered else _distinct_in_all(in_group, rows_per_group, values)
+        distinct = in_group * groups if clustered else total_distinct(in_group, rows_per_group, values)
     if (type_ in _INTEGERS or type_ == "DATE") and minimum is not None and maximum is not None:
         span = min(maximum - minimum + 1, values)
         distinct = span if distinct is None else min(distinct, span)
@@ -171,20 +172,6 @@ def _distinct_in_group(width: int | None, size: float, dictionary: float, rows: 
     if dictionary > size * 0.2 or bits > 15:
         return rows
     return min(max(1.0, 0.75 * math.exp2(bits)), rows)
-
-
-def _distinct_in_all(in_group: float, rows: float, values: float) -> float:
-    """Distinct values of the column, if row groups are samples of ``rows`` out of ``values`` (Cardenas)."""
-    if in_group >= rows * 0.98:
-        return values
-    low, high = in_group, values
-    for _ in range(40):
-        middle = (low + high) / 2
-        if middle * -math.expm1(-rows / middle) < in_group:
-            low = middle
-        else:
-            high = middle
-    return high
 
 
 def _clusterings(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -20,6 +21,8 @@ class ColumnEstimate:
     width: float = 8.0
     known: bool = False
     """Whether ``distinct`` comes from statistics rather than from a guess."""
+    common: Mapping[str, float] = field(default_factory=dict)
+    """Values that are much more frequent than the average, and their shares of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +80,17 @@ def drawn(distinct: float, total: float, rows: float) -> float:
     per_value = total / distinct
     missing = max(0.0, 1 - rows / total) ** per_value
     return float(max(1.0, min(rows, distinct * (1 - missing))))
+
+
+def total_distinct(found: float, rows: float, total: float) -> float:
+    """Distinct values of ``total`` rows of which ``rows`` have ``found`` ones: the inverse of :func:`drawn`."""
+    if found >= rows * 0.98:
+        return total
+    low, high = found, total
+    for _ in range(40):
+        middle = (low + high) / 2
+        if middle * -math.expm1(-rows / middle) < found:
+            low = middle
+        else:
+            high = middle
+    return high

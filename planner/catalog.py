@@ -22,6 +22,8 @@ class ColumnStatistics:
     """0 means proven free of NULLs."""
     width: float = 8.0
     """Bytes of an average value in memory."""
+    common: tuple[tuple[str, float], ...] = ()
+    """Values that are much more frequent than the average one, as DuckDB writes them, and their shares of all rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,31 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Matches:
+    """What of a sample a conjunction leaves."""
+
+    rows: int
+    each: tuple[int, ...]
+    """Rows for which one predicate holds, in order."""
+    distinct: Mapping[str, int]
+    """Distinct values of columns, NULL aside, among the rows for which all hold."""
+
+
+class Sample(Protocol):
+    """Some rows of a table, all equally likely to be among them. Answers are remembered."""
+
+    rows: int
+    complete: bool
+    """Whether these are all of the table's rows."""
+
+    def matches(self, predicates: tuple[str, ...], columns: tuple[str, ...]) -> Matches | None:
+        """How many rows satisfy SQL conditions, and their distinct values in ``columns``. None: it can't tell."""
+
+    def combinations(self, columns: tuple[str, ...]) -> int | None:
+        """Distinct combinations of columns. None: it can't tell."""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table that a query can scan."""
 
@@ -80,6 +107,8 @@ class Table:
     clusterings: tuple[Clustering, ...] = ()
     options: str = ""
     """Further arguments of read_parquet, rendered: ``, union_by_name=true``."""
+    sample: Sample | None = field(default=None, compare=False)
+    """There is one once the table has been analysed."""
 
     def type_of(self, column: str) -> str:
         """The DuckDB type of a column."""

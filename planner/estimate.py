@@ -29,6 +29,7 @@ from sord.planner.logical import (
     Window,
     With,
 )
+from sord.planner.sampled import sampled
 from sord.planner.selectivity import filtered
 
 
@@ -52,7 +53,8 @@ class Estimator:
         if isinstance(plan, Scan):
             return _scan(plan)
         if isinstance(plan, Filter):
-            return filtered(self(plan.input), plan.predicates)
+            source = self(plan.input)
+            return sampled(plan, source) or filtered(source, plan.predicates)
         if isinstance(plan, Project):
             return _project(self(plan.input), plan)
         if isinstance(plan, Join):
@@ -117,6 +119,7 @@ def _scan(plan: Scan) -> Estimate:
             known.maximum,
             known.width,
             distinct is not None,
+            dict(known.common),
         )
     return Estimate(rows, columns)
 

@@ -20,13 +20,19 @@ def filtered(source: Estimate, predicates: Iterable[exp.Expr]) -> Estimate:
     columns = dict(source.columns)
     fractions: list[float] = []
     for predicate in predicates:
-        fractions.append(_selectivity(predicate, source))
+        fractions.append(selectivity(predicate, source))
         _narrow(predicate, columns)
-    fraction, exponent = 1.0, 1.0
-    for part in sorted(_ranges_merged(fractions, predicates, source)):
-        fraction *= part**exponent
-        exponent = max(exponent * 0.75, 0.3)
+    fraction = combined(_ranges_merged(fractions, predicates, source))
     return scaled(Estimate(source.rows, columns), source.rows * fraction)
+
+
+def combined(fractions: Iterable[float]) -> float:
+    """The share of rows for which all of several predicates hold: independent ones, but less so the more there are."""
+    result, exponent = 1.0, 1.0
+    for part in sorted(fractions):
+        result *= part**exponent
+        exponent = max(exponent * 0.75, 0.3)
+    return result
 
 
 def _ranges_merged(fractions: list[float], predicates: Iterable[exp.Expr], source: Estimate) -> list[float]:
@@ -49,21 +55,22 @@ def _known_range(source: Estimate, id_: str) -> bool:
     return column is not None and column.minimum is not None and column.maximum is not None
 
 
-def _selectivity(predicate: exp.Expr, source: Estimate) -> float:
+def selectivity(predicate: exp.Expr, source: Estimate) -> float:
+    """The share of rows for which one predicate holds."""
     if isinstance(predicate, exp.Paren):
-        return _selectivity(predicate.this, source)
+        return selectivity(predicate.this, source)
     if isinstance(predicate, exp.And):
         result = 1.0
         for part in conjuncts(predicate):
-            result *= _selectivity(part, source)
+            result *= selectivity(part, source)
         return result
     if isinstance(predicate, exp.Or):
         missing = 1.0
         for part in disjuncts(predicate):
-            missing *= 1 - _selectivity(part, source)
+            missing *= 1 - selectivity(part, source)
         return 1 - missing
     if isinstance(predicate, exp.Not):
-        return max(0.0, 1 - _selectivity(predicate.this, source))
+        return max(0.0, 1 - selectivity(predicate.this, source))
     if isinstance(predicate, exp.Between):
         low = _range_fraction(predicate.this, ">", predicate.args["low"], source)
         high = _range_fraction(predicate.this, "<", predicate.args["high"], source)
@@ -74,7 +81,7 @@ def _selectivity(predicate: exp.Expr, source: Estimate) -> float:
     if isinstance(predicate, (exp.Like, exp.ILike)) and predicate.args.get("negate"):
         positive = predicate.copy()
         positive.set("negate", None)
-        return 1 - _selectivity(positive, source)
+        return 1 - selectivity(positive, source)
     if isinstance(predicate, (exp.Like, exp.ILike)):
         pattern = predicate.expression
         text = pattern.name if isinstance(pattern, exp.Literal) else "%"

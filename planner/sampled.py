@@ -1,0 +1,81 @@
+"""What a filter leaves of an analysed table, by evaluating its predicates on the sample.
+
+That knows of skew, of correlated predicates and of expressions that no formula fits. Where hardly a row of the
+sample is left, the formulas of ``selectivity`` decide within what the sample allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sord.planner.cardinality import ColumnEstimate, Estimate, drawn, total_distinct
+from sord.planner.catalog import Matches, Sample
+from sord.planner.expressions import column, references, substitute
+from sord.planner.logical import Filter, Scan
+from sord.planner.render import expression_sql
+from sord.planner.selectivity import combined, filtered, selectivity
+
+_SURE = 5
+"""Rows of the sample that have to be left to be believed."""
+_ENOUGH = 20
+"""Rows of the sample from which distinct values are told."""
+
+
+def sampled(plan: Filter, source: Estimate) -> Estimate | None:
+    """The estimate of a filter over a scan; None if there is no sample, or it can't evaluate the predicates."""
+    scan = plan.input
+    if not isinstance(scan, Scan) or scan.table.sample is None or not plan.predicates:
+        return None
+    sample = scan.table.sample
+    names = dict(scan.outputs)
+    if not all(references(predicate) <= names.keys() for predicate in plan.predicates):
+        return None
+    renamed = {id_: column(name) for id_, name in scan.outputs}
+    texts = tuple(expression_sql(substitute(predicate, renamed)) for predicate in plan.predicates)
+    matches = sample.matches(texts, tuple(dict.fromkeys(names.values())))
+    if matches is None or not sample.rows:
+        return None
+    rows = source.rows * _fraction(plan, source, sample, matches)
+    # Which values equalities and lists leave is known without looking.
+    narrowed = filtered(source, plan.predicates).columns
+    return Estimate(rows, _columns(source, narrowed, names, sample, matches, rows))
+
+
+def _fraction(plan: Filter, source: Estimate, sample: Sample, matches: Matches) -> float:
+    if sample.complete or matches.rows >= _SURE:
+        return max(matches.rows, 0.5) / sample.rows
+    most = (matches.rows + 1.0) / sample.rows
+    fractions = []
+    for predicate, rows in zip(plan.predicates, matches.each, strict=True):
+        if rows >= _SURE:
+            fractions.append(rows / sample.rows)
+        else:
+            guess = selectivity(predicate, source)
+            fractions.append(min(max(guess, rows / sample.rows / 2), (rows + 1.0) / sample.rows))
+    return min(max(combined(fractions), matches.rows / sample.rows / 2), most)
+
+
+def _columns(
+    source: Estimate,
+    narrowed: Mapping[str, ColumnEstimate],
+    names: Mapping[str, str],
+    sample: Sample,
+    matches: Matches,
+    rows: float,
+) -> dict[str, ColumnEstimate]:
+    """Distinct values among the rows that are left, from those of the sample."""
+    result = {}
+    for id_, before in source.columns.items():
+        found = float(matches.distinct.get(names.get(id_, ""), 0))
+        if sample.complete:
+            distinct = found
+        elif matches.rows < _ENOUGH:
+            distinct = drawn(min(before.distinct, narrowed[id_].distinct), source.rows, rows)
+        else:
+            distinct = min(total_distinct(found, float(matches.rows), rows), before.distinct)
+            if found > 0.9 * matches.rows:
+                # Hardly a value was seen twice: the sample can't tell many from very many.
+                distinct = max(found, min(drawn(before.distinct, source.rows, rows), rows))
+        result[id_] = replace(before, distinct=max(1.0, min(distinct, rows)), known=True, common={})
+    return result
