@@ -11,6 +11,7 @@ from sord.planner.context import Context
 from sord.planner.expressions import column, replace
 from sord.planner.functions import check_expression, is_aggregate
 from sord.planner.logical import Project
+from sord.planner.quantified import is_quantified, quantified
 from sord.planner.scope import Query, Scope, Select
 
 
@@ -46,8 +47,12 @@ class ExpressionBinder:
             if isinstance(part, exp.In) and part.args.get("query"):
                 operand = self.bind(part.this, select)
                 return self._subquery("in", part.args["query"], select, operand)
-            if isinstance(part, (exp.Any, exp.All)) and part.find(exp.Query):
-                raise Unsupported("a quantified comparison (ANY, ALL)")
+            if is_quantified(part):
+                return self._quantified(part, select)
+            if isinstance(part, (exp.Any, exp.All, exp.Array)) and any(
+                isinstance(item, exp.Select | exp.SetOperation) for item in [part.this, *part.expressions]
+            ):
+                raise Unsupported(f"{part.key.upper()} of a subquery")
             if isinstance(part, (exp.Subquery, exp.Query)):
                 return self._subquery("scalar", part, select, None)
             return None
@@ -69,14 +74,32 @@ class ExpressionBinder:
         found.append((id_, call))  # type: ignore[arg-type]
         return column(id_)
 
+    def _quantified(self, part: exp.Expr, select: Select) -> exp.Expr:
+        operand, tree = self.bind(part.this, select), part.expression.this
+        all_ = isinstance(part.expression, exp.All)
+        if not all_ and isinstance(part, exp.EQ):
+            return self._subquery("in", tree, select, operand)
+        if all_ and isinstance(part, exp.NEQ):
+            return exp.Not(this=self._subquery("in", tree, select, operand))
+        if isinstance(operand, exp.Tuple):
+            raise Unsupported("a row compared with ANY or ALL of a subquery")
+        query = self.query(tree.this if isinstance(tree, exp.Subquery) else tree, select.scope)
+        plan = quantified(part, operand, query.plan, query.outputs[0][1], self.context)
+        output = self.context.fresh("subquery", "BOOLEAN")
+        select.applies.append(("scalar", plan, output, None))
+        return column(output)
+
     def _subquery(self, kind: str, tree: exp.Expr, select: Select, operand: exp.Expr | None) -> exp.Column:
         query = self.query(tree.this if isinstance(tree, exp.Subquery) else tree, select.scope)
         if kind != "exists":
-            if len(query.outputs) != 1:
+            width = len(operand.expressions) if isinstance(operand, exp.Tuple) else 1
+            if len(query.outputs) != width:
                 raise Unsupported("a subquery with several columns")
-            id_ = query.outputs[0][1]
-            if query.plan.columns != (id_,):
-                query.plan = Project(query.plan, ((id_, column(id_)),))
+            ids = tuple(id_ for _, id_ in query.outputs)
+            if len(set(ids)) < len(ids):
+                raise Unsupported("a subquery with one column twice")
+            if query.plan.columns != ids:
+                query.plan = Project(query.plan, tuple((id_, column(id_)) for id_ in ids))
         type_ = self.context.types.get(query.outputs[0][1]) if kind == "scalar" else "BOOLEAN"
         output = self.context.fresh("subquery", type_)
         select.applies.append((kind, query.plan, output, operand))

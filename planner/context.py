@@ -50,6 +50,8 @@ class Context:
     taken: set[str] = field(default_factory=set)
     shared: dict[str, Plan] = field(default_factory=dict)
     """What is behind each SharedRef, as it was bound."""
+    pending: dict[str, Plan] = field(default_factory=dict)
+    """Of these, what a pass has yet to put into the plan's With."""
 
     def fresh(self, name: str, type_: str | None = None) -> str:
         """A new column id that reads like ``name``."""
@@ -62,6 +64,12 @@ class Context:
         if type_ is not None:
             self.types[result] = type_
         return result
+
+    def share(self, plan: Plan) -> SharedRef:
+        """A reference to the plan, which is computed once however often its rows are read."""
+        name = self.fresh("shared")
+        self.pending[name] = self.shared[name] = plan
+        return SharedRef(name, tuple((id_, id_) for id_ in plan.columns))
 
     def type_of(self, id_: str, plan: Plan) -> str | None:
         """The DuckDB type of a column that ``plan`` delivers, asking DuckDB if need be. None: it can't tell."""

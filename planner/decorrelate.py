@@ -1,7 +1,10 @@
-"""``decorrelate``: every Apply becomes a join (Neumann and Kemper's unnesting, in the forms SQL writers use).
+"""``decorrelate``: every Apply becomes a join.
 
-EXISTS and IN that a filter demands become semi joins, their negations anti joins; a scalar aggregate becomes a
-left join with the aggregate grouped by the correlated columns; an uncorrelated scalar a cross join with one row.
+EXISTS and IN that a filter demands become semi joins, their negations anti joins; elsewhere they become a column that
+a left join with the distinct matches makes. A scalar aggregate becomes a left join with the aggregate grouped by the
+correlated columns, any other scalar a left join with one checked row for each; an uncorrelated one a cross join with
+its row. Where predicates cannot be pulled out of a subquery, it is joined with the outer values themselves
+(:mod:`sord.planner.dependent_join`).
 """
 
 from __future__ import annotations
@@ -10,7 +13,16 @@ from sqlglot import exp
 
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
-from sord.planner.expressions import column, column_id, references, substitute
+from sord.planner.correlation import (
+    Dependent,
+    Unnested,
+    equalities,
+    free_columns,
+    pull,
+    value_of_nothing,
+)
+from sord.planner.dependent_join import depend, one_row_each
+from sord.planner.expressions import column, column_id, conjunction, references, substitute
 from sord.planner.logical import (
     Aggregate,
     Apply,
@@ -20,15 +32,31 @@ from sord.planner.logical import (
     Output,
     Plan,
     Project,
-    Scan,
-    SetOperation,
     Sort,
-    Window,
+    With,
 )
+from sord.planner.proofs import is_one_row, never_null
+
+__all__ = ["decorrelate", "free_columns"]
 
 
 def decorrelate(plan: Plan, context: Context) -> Plan:
     """The plan without Apply nodes."""
+    parts: list[tuple[str | None, Plan]] = [(None, plan)]
+    if isinstance(plan, With):
+        parts = [*zip(plan.names, plan.definitions, strict=True), (None, plan.body)]
+    definitions: dict[str, Plan] = {}
+    for name, part in parts:
+        changed = _unnest(part, context)
+        # What outer rows were shared stands before its readers.
+        definitions.update(context.pending)
+        context.pending.clear()
+        if name is not None:
+            definitions[name] = changed
+    return With(tuple(definitions), tuple(definitions.values()), changed) if definitions else changed
+
+
+def _unnest(plan: Plan, context: Context) -> Plan:
     predicates: list[exp.Expr] = []
     applies: list[Apply] = []
     while isinstance(plan, (Filter, Apply)):
@@ -37,199 +65,269 @@ def decorrelate(plan: Plan, context: Context) -> Plan:
         else:
             applies.append(plan)
         plan = plan.input
-    result = plan.with_children(tuple(decorrelate(child, context) for child in plan.children))
+    result = plan.with_children(tuple(_unnest(child, context) for child in plan.children))
     for apply in reversed(applies):
-        subquery = decorrelate(apply.subquery, context)
+        subquery = _renamed(_unnest(apply.subquery, context), result, context)
         if apply.kind == "scalar":
-            result = _scalar(result, apply, subquery, context)
+            result = _scalar(result, apply.output, subquery, context)
             continue
         demanded = [predicate for predicate in predicates if apply.output in references(predicate)]
         negated = len(demanded) == 1 and isinstance(demanded[0], exp.Not)
         tested = demanded[0].this if negated else demanded[0] if demanded else None
-        if len(demanded) != 1 or tested is None or column_id(_bare(tested)) != apply.output:
-            raise Unsupported(f"{apply.kind.upper()} of a subquery inside a larger expression")
-        predicates.remove(demanded[0])
-        if apply.kind == "exists":
-            result = _exists(result, subquery, "anti" if negated else "semi")
-        elif negated:
-            result = _not_in(result, apply, subquery, context)
+        operands = _operands(apply)
+        if len(demanded) == 1 and tested is not None and column_id(_bare(tested)) == apply.output:
+            if apply.kind == "exists":
+                result = _filtered(result, subquery, "anti" if negated else "semi", (), context)
+            elif negated:
+                result = _not_in(result, operands, subquery, context)
+            else:
+                result = _filtered(result, subquery, "semi", _equal(operands, subquery), context)
+            predicates.remove(demanded[0])
+        elif apply.kind == "exists":
+            result = _exists_mark(result, apply.output, subquery, context)
         else:
-            result = _exists(result, subquery, "semi", _equal(apply, subquery))
+            # Where only TRUE matters, NULL may as well be FALSE.
+            only_true = bool(demanded) and all(_is_monotone(p, apply.output) for p in demanded)
+            result = _in_mark(result, apply.output, operands, subquery, only_true, context)
     return Filter(result, tuple(predicates)) if predicates else result
 
 
-def _exists(left: Plan, subquery: Plan, kind: str, condition: tuple[exp.Expr, ...] = ()) -> Plan:
-    right, pulled = _pull(subquery, free_columns(subquery))
-    if isinstance(right, Aggregate) and not right.keys and kind == "semi" and not pulled and not condition:
-        return left  # an aggregate without keys always has its one row
-    return Join(kind, left, right, residual=condition + tuple(pulled))
-
-
-def _equal(apply: Apply, subquery: Plan) -> tuple[exp.Expr, ...]:
-    assert apply.operand is not None
-    return (exp.EQ(this=apply.operand.copy(), expression=column(subquery.columns[0])),)
-
-
-def _not_in(left: Plan, apply: Apply, subquery: Plan, context: Context) -> Plan:
-    """Rows whose operand is surely not among the subquery's values; one NULL on either side makes it unsure."""
-    assert apply.operand is not None
-    if free_columns(subquery):
-        raise Unsupported("a correlated NOT IN")
-    value = subquery.columns[0]
-    anti = Join("anti", left, subquery, residual=_equal(apply, subquery))
-    if _never_null(apply.operand, left) and _never_null(column(value), subquery):
-        return anti
-    rows, values = context.fresh("rows", "BIGINT"), context.fresh("values", "BIGINT")
-    counts = Aggregate(
-        subquery, (), ((rows, exp.Count(this=exp.Star())), (values, exp.Count(this=column(value))))
-    )
-    known = exp.and_(
-        exp.Not(this=exp.Is(this=apply.operand.copy(), expression=exp.Null())),
-        exp.EQ(this=column(rows), expression=column(values)),
-    )
-    empty = exp.EQ(this=column(rows), expression=exp.Literal.number(0))
-    return Filter(Join("inner", anti, counts), (exp.or_(empty, known),))
-
-
-def _scalar(left: Plan, apply: Apply, subquery: Plan, context: Context) -> Plan:
-    (value,) = subquery.columns
-    outer = free_columns(subquery)
-    if not outer:
-        row = subquery if _is_one_row(subquery) else AssertOneRow(subquery)
-        return Join("inner", left, Project(row, ((apply.output, column(value)),)))
-    result: exp.Expr = column(value)
-    while isinstance(subquery, Project):
-        result = substitute(result, dict(subquery.outputs))
+def _filtered(
+    left: Plan, subquery: Plan, kind: str, condition: tuple[exp.Expr, ...], context: Context
+) -> Plan:
+    """The left rows with (semi) or without (anti) a match."""
+    outer = _outer(subquery, left)
+    if is_one_row(subquery) and not condition:
+        return left if kind == "semi" else Filter(left, (exp.false(),))
+    if isinstance(subquery, Sort) and not condition and subquery.limit != 0 and not subquery.offset:
         subquery = subquery.input
-    if not isinstance(subquery, Aggregate) or subquery.keys or references(result) & outer:
-        raise Unsupported("a correlated scalar subquery that is not an aggregate")
-    source, pulled = _pull(subquery.input, outer)
-    keys: list[Output] = []
-    equal: list[tuple[exp.Expr, exp.Expr]] = []
-    for predicate in pulled:
-        inner, outside = _sides(predicate, outer)
-        id_ = column_id(inner)
-        if id_ is None or id_ in dict(keys):
-            id_ = context.fresh("key", context.infer(inner))
-        keys.append((id_, inner))
-        equal.append((outside, column(id_)))
-    grouped = Aggregate(source, tuple(keys), subquery.calls)
-    # Without a matching row a count is 0, where the left join says NULL.
-    zero = {
-        id_: exp.Coalesce(this=column(id_), expressions=[exp.Literal.number(0)])
-        for id_, call in subquery.calls
-        if isinstance(call.this if isinstance(call, exp.Filter) else call, exp.Count)
-    }
-    joined = Join("left", left, grouped, tuple(equal))
-    passed = tuple((id_, column(id_)) for id_ in left.columns)
-    return Project(joined, (*passed, (apply.output, substitute(result, zero))))
+    try:
+        unnested = pull(subquery, outer, context)
+    except Dependent:
+        unnested, left = depend(subquery, left, outer, context)
+    return Join(kind, left, unnested.plan, residual=condition + unnested.condition)
 
 
-def _sides(predicate: exp.Expr, outer: set[str]) -> tuple[exp.Expr, exp.Expr]:
-    """The inner and the outer operand of a correlated equality."""
-    if isinstance(predicate, exp.EQ):
-        for inner, outside in (
-            (predicate.this, predicate.expression),
-            (predicate.expression, predicate.this),
-        ):
-            if not references(inner) & outer and references(outside) <= outer and references(inner):
-                return inner, outside
-    raise Unsupported("a scalar subquery correlated by something else than an equality")
+def _not_in(left: Plan, operands: list[exp.Expr], subquery: Plan, context: Context) -> Plan:
+    """Rows whose operand is surely not among the subquery's values; one NULL on either side makes it unsure."""
+    outer = _outer(subquery, left)
+    unnested, left = _keyed(subquery, left, outer, context)
+    values = subquery.columns[: len(operands)]
+    anti = Join("anti", left, unnested.plan, residual=_equal(operands, subquery) + unnested.condition)
+    if all(never_null(operand, left) for operand in operands) and all(
+        never_null(column(value), unnested.plan) for value in values
+    ):
+        return anti
+    joined, known, empty = _counts(anti, operands, unnested, outer, values, context)
+    kept = Filter(joined, (exp.or_(empty, known),))
+    return Project(kept, tuple((id_, column(id_)) for id_ in left.columns))
 
 
-def free_columns(plan: Plan) -> set[str]:
-    """The ids that a plan uses but doesn't make: columns of outer queries."""
-    available = {id_ for child in plan.children for id_ in child.columns}
-    free = references(*_expressions(plan)) - available
-    if isinstance(plan, Apply):
-        inside = free_columns(plan.subquery) - set(plan.input.columns)
-        return free | inside | free_columns(plan.input)
-    return free.union(*map(free_columns, plan.children))
+def _exists_mark(left: Plan, output: str, subquery: Plan, context: Context) -> Plan:
+    """A column that says whether the subquery has a row."""
+    outer = _outer(subquery, left)
+    if is_one_row(subquery):
+        return _with_column(left, left, output, exp.true())
+    if not outer:
+        rows = context.fresh("rows", "BIGINT")
+        first = Sort(subquery, (), 1)
+        counted = Aggregate(first, (), ((rows, exp.Count(this=exp.Star())),))
+        found = exp.GT(this=column(rows), expression=exp.Literal.number(0))
+        return _with_column(Join("inner", left, counted), left, output, found)
+    unnested, left = _keyed(subquery, left, outer, context)
+    marked, condition, mark = _marked(unnested, set(left.columns), (), context)
+    joined = Join("left", left, marked, residual=condition)
+    return _with_column(joined, left, output, _is_not_null(mark))
 
 
-def _expressions(plan: Plan) -> list[exp.Expr]:
-    if isinstance(plan, Filter):
-        return list(plan.predicates)
-    if isinstance(plan, Project):
-        return [expression for _, expression in plan.outputs]
-    if isinstance(plan, Join):
-        return [side for key in plan.keys for side in key] + list(plan.residual)
-    if isinstance(plan, Aggregate):
-        return [expression for _, expression in plan.keys + plan.calls]
-    if isinstance(plan, Window):
-        return list(plan.partition) + [call for _, call in plan.calls]
-    if isinstance(plan, Apply):
-        return [plan.operand] if plan.operand is not None else []
-    if isinstance(plan, Sort):
-        return list(plan.order)
-    return []
+def _in_mark(
+    left: Plan, output: str, operands: list[exp.Expr], subquery: Plan, only_true: bool, context: Context
+) -> Plan:
+    """A column that says whether the operands are among the subquery's rows: TRUE, FALSE or NULL."""
+    outer = _outer(subquery, left)
+    unnested, left = _keyed(subquery, left, outer, context)
+    values = subquery.columns[: len(operands)]
+    marked, condition, mark = _marked(unnested, set(left.columns), values, context)
+    joined: Plan = Join("left", left, marked, residual=condition + _equal(operands, marked, values))
+    found = _is_not_null(mark)
+    sure = all(never_null(operand, left) for operand in operands) and all(
+        never_null(column(value), unnested.plan) for value in values
+    )
+    if only_true or sure:
+        return _with_column(joined, left, output, found)
+    joined, known, empty = _counts(joined, operands, unnested, outer, values, context)
+    unsure = exp.Not(this=exp.Paren(this=exp.or_(empty, known)))
+    answer = exp.Case(
+        ifs=[exp.If(this=found, true=exp.true()), exp.If(this=unsure, true=exp.null())], default=exp.false()
+    )
+    return _with_column(joined, left, output, answer)
 
 
-def _pull(plan: Plan, outer: set[str]) -> tuple[Plan, list[exp.Expr]]:
-    """The plan without the predicates that use ``outer`` columns, and those; their other columns are delivered."""
-    if not free_columns(plan) & outer:
-        return plan, []
-    if isinstance(plan, Filter):
-        source, pulled = _pull(plan.input, outer)
-        kept = [predicate for predicate in plan.predicates if not references(predicate) & outer]
-        pulled += [predicate for predicate in plan.predicates if references(predicate) & outer]
-        return (Filter(source, tuple(kept)) if kept else source), pulled
-    if isinstance(plan, Project):
-        if any(references(expression) & outer for _, expression in plan.outputs):
-            raise Unsupported("a subquery that selects a column of the outer query")
-        source, pulled = _pull(plan.input, outer)
-        missing = references(*pulled) - outer - set(plan.columns)
-        return Project(source, plan.outputs + tuple((id_, column(id_)) for id_ in sorted(missing))), pulled
-    if isinstance(plan, Join) and plan.kind in ("inner", "semi", "anti", "left"):
-        left, pulled = _pull(plan.left, outer)
-        right = plan.right
-        if plan.kind == "inner":
-            right, more = _pull(plan.right, outer)
-            pulled += more
-        elif free_columns(right) & outer:
-            raise Unsupported("a correlated column inside an outer, semi or anti join")
-        conditions = [exp.EQ(this=a, expression=b) for a, b in plan.keys] + list(plan.residual)
-        if plan.kind != "inner" and references(*conditions) & outer:
-            raise Unsupported("a correlated column in an outer, semi or anti join")
-        pulled += [condition for condition in conditions if references(condition) & outer]
-        keys = tuple(key for key in plan.keys if not references(*key) & outer)
-        residual = tuple(predicate for predicate in plan.residual if not references(predicate) & outer)
-        return Join(plan.kind, left, right, keys, residual), pulled
-    if isinstance(plan, Sort) and plan.limit is None and not plan.offset:
-        return _pull(plan.input, outer)
-    raise Unsupported(f"a correlated column below {type(plan).__name__.lower()}")
+def _counts(
+    left: Plan,
+    operands: list[exp.Expr],
+    unnested: Unnested,
+    outer: set[str],
+    values: tuple[str, ...],
+    context: Context,
+) -> tuple[Plan, exp.Expr, exp.Expr]:
+    """``left`` with counts of the subquery's rows; whether a missing match means FALSE; whether there are no rows."""
+    if len(operands) != 1:
+        raise Unsupported("a row with NULLs, NOT IN a subquery")
+    rows, values_ = context.fresh("rows", "BIGINT"), context.fresh("values", "BIGINT")
+    calls: tuple[Output, ...] = (
+        (rows, exp.Count(this=exp.Star())),
+        (values_, exp.Count(this=column(values[0]))),
+    )
+    keys, condition = _renamed_keys(unnested.condition, outer, context)
+    counts = Aggregate(unnested.plan, tuple(keys), calls)
+    joined = Join("left" if keys else "inner", left, counts, residual=condition)
+    known = exp.and_(
+        exp.Not(this=exp.Is(this=operands[0].copy(), expression=exp.Null())),
+        exp.EQ(this=column(rows), expression=column(values_)),
+    )
+    total = exp.Coalesce(this=column(rows), expressions=[exp.Literal.number(0)]) if keys else column(rows)
+    return joined, known, exp.EQ(this=total, expression=exp.Literal.number(0))
 
 
-def _is_one_row(plan: Plan) -> bool:
-    while isinstance(plan, Project):
+def _marked(
+    unnested: Unnested, outer: set[str], values: tuple[str, ...], context: Context
+) -> tuple[Plan, tuple[exp.Expr, ...], str]:
+    """The distinct rows of ``values`` for each outer row, the condition that joins them, and a column that is TRUE."""
+    keys, condition = _renamed_keys(unnested.condition, outer, context)
+    keys += [(value, column(value)) for value in values if value not in dict(keys)]
+    grouped = Aggregate(unnested.plan, tuple(keys), ())
+    mark = context.fresh("mark", "BOOLEAN")
+    passed = tuple((id_, column(id_)) for id_, _ in keys)
+    return Project(grouped, (*passed, (mark, exp.true()))), condition, mark
+
+
+def _renamed_keys(
+    condition: tuple[exp.Expr, ...], outer: set[str], context: Context
+) -> tuple[list[Output], tuple[exp.Expr, ...]]:
+    """Grouping by the inner sides of a condition, under ids that are new, so that a plan can be used twice."""
+    keys: dict[exp.Expr, str] = {}
+    changed: list[exp.Expr] = []
+    for predicate in condition:
+        inner_first = not references(predicate.this) <= outer
+        inner = predicate.this if inner_first else predicate.expression
+        outside = predicate.expression if inner_first else predicate.this
+        if inner not in keys:
+            keys[inner] = context.fresh(column_id(inner) or "key", context.infer(inner))
+        changed.append(type(predicate)(this=outside.copy(), expression=column(keys[inner])))
+    return [(id_, inner) for inner, id_ in keys.items()], tuple(changed)
+
+
+def _keyed(subquery: Plan, left: Plan, outer: set[str], context: Context) -> tuple[Unnested, Plan]:
+    """The subquery unnested so that its condition compares columns of it with the outer row, and nothing else.
+
+    With ``left`` as it has to be used then.
+    """
+    try:
+        unnested = pull(subquery, outer, context)
+        equalities(unnested.condition, outer)
+    except Dependent:
+        return depend(subquery, left, outer, context)
+    return unnested, left
+
+
+def _scalar(left: Plan, output: str, subquery: Plan, context: Context) -> Plan:
+    value = subquery.columns[0]
+    outer = _outer(subquery, left)
+    if not outer:
+        row = subquery if is_one_row(subquery) else AssertOneRow(subquery)
+        return Join("inner", left, Project(row, ((output, column(value)),)))
+    result: exp.Expr = column(value)
+    guards: list[exp.Expr] = []
+    plan = subquery
+    while isinstance(plan, (Project, Filter)):
+        if isinstance(plan, Project):
+            outputs = dict(plan.outputs)
+            result = substitute(result, outputs)
+            guards = [substitute(guard, outputs) for guard in guards]
+        else:
+            guards += plan.predicates
         plan = plan.input
-    return isinstance(plan, Aggregate) and not plan.keys
+    if isinstance(plan, Aggregate) and not plan.keys:
+        return _scalar_aggregate(left, output, plan, result, guards, context)
+    unnested, left = _keyed(subquery, left, outer, context)
+    keys, condition = _renamed_keys(unnested.condition, outer, context)
+    grouped, checked = one_row_each(unnested.plan, value, keys, context)
+    return _with_column(Join("left", left, grouped, residual=condition), left, output, checked)
 
 
-def _never_null(expression: exp.Expr, plan: Plan) -> bool:
-    """Whether footers prove that a column of the plan has no NULL. False when in doubt."""
-    id_ = column_id(expression)
-    if id_ is None:
-        return False
-    if isinstance(plan, Scan):
-        name = dict(plan.outputs).get(id_)
-        statistics = plan.table.statistics.get(name or "")
-        return statistics is not None and statistics.null_fraction == 0
-    if isinstance(plan, Project):
-        return _never_null(dict(plan.outputs)[id_], plan.input)
-    if isinstance(plan, (Filter, Sort)):
-        return _never_null(expression, plan.input)
-    if isinstance(plan, Aggregate):
-        key = dict(plan.keys).get(id_)
-        return key is not None and _never_null(key, plan.input)
-    if isinstance(plan, Join):
-        if id_ in plan.left.columns:
-            return plan.kind != "full" and _never_null(expression, plan.left)
-        return plan.kind == "inner" and _never_null(expression, plan.right)
-    if isinstance(plan, SetOperation):
-        position = plan.outputs.index(id_)
-        return all(_never_null(column(side.columns[position]), side) for side in plan.inputs)
-    return False
+def _scalar_aggregate(
+    left: Plan, output: str, plan: Aggregate, result: exp.Expr, guards: list[exp.Expr], context: Context
+) -> Plan:
+    """An aggregate's one row, with expressions (and HAVING) over it that are evaluated above the join."""
+    if references(*(call for _, call in plan.calls)) & set(left.columns):
+        unnested, left = depend(plan, left, free_columns(plan) & set(left.columns), context)
+        joined: Plan = Join("left", left, unnested.plan, residual=unnested.condition)
+        if guards:
+            result = exp.Case(ifs=[exp.If(this=conjunction(guards), true=result)])
+        return _with_column(joined, left, output, result)
+    outer = _outer(plan.input, left)
+    unnested, left = _keyed(plan.input, left, outer, context)
+    keys, condition = _renamed_keys(unnested.condition, outer, context)
+    grouped = Aggregate(unnested.plan, tuple(keys), plan.calls)
+    values = {id_: value_of_nothing(id_, call) for id_, call in plan.calls} if keys else {}
+    result = substitute(result, values)
+    if guards:
+        kept = conjunction(substitute(guard, values) for guard in guards)
+        result = exp.Case(ifs=[exp.If(this=kept, true=result)])
+    joined = Join("left" if keys else "inner", left, grouped, residual=condition)
+    return _with_column(joined, left, output, result)
+
+
+def _outer(subquery: Plan, left: Plan) -> set[str]:
+    """The columns of ``left`` that the subquery uses."""
+    return free_columns(subquery) & set(left.columns)
+
+
+def _renamed(subquery: Plan, left: Plan, context: Context) -> Plan:
+    """A subquery that selects an outer column has that under an id of its own."""
+    if not set(subquery.columns) & set(left.columns):
+        return subquery
+    outputs = tuple((context.fresh(id_, context.types.get(id_)), column(id_)) for id_ in subquery.columns)
+    return Project(subquery, outputs)
+
+
+def _operands(apply: Apply) -> list[exp.Expr]:
+    if apply.operand is None:
+        return []
+    if isinstance(apply.operand, exp.Tuple):
+        return list(apply.operand.expressions)
+    return [apply.operand]
+
+
+def _equal(
+    operands: list[exp.Expr], plan: Plan, values: tuple[str, ...] | None = None
+) -> tuple[exp.Expr, ...]:
+    names = values or plan.columns[: len(operands)]
+    return tuple(
+        exp.EQ(this=operand.copy(), expression=column(name))
+        for operand, name in zip(operands, names, strict=True)
+    )
+
+
+def _with_column(plan: Plan, left: Plan, output: str, value: exp.Expr) -> Plan:
+    """The columns of ``left`` and one more."""
+    return Project(plan, (*((id_, column(id_)) for id_ in left.columns), (output, value)))
+
+
+def _is_not_null(id_: str) -> exp.Expr:
+    return exp.Not(this=exp.Is(this=column(id_), expression=exp.Null()))
+
+
+def _is_monotone(predicate: exp.Expr, id_: str) -> bool:
+    """Whether the predicate uses the column under AND and OR only, where NULL is as good as FALSE."""
+    if id_ not in references(predicate):
+        return True
+    if isinstance(predicate, (exp.And, exp.Or)):
+        return _is_monotone(predicate.left, id_) and _is_monotone(predicate.right, id_)
+    if isinstance(predicate, exp.Paren):
+        return _is_monotone(predicate.this, id_)
+    return column_id(predicate) == id_
 
 
 def _bare(expression: exp.Expr) -> exp.Expr:
