@@ -9,10 +9,10 @@ from sqlglot import exp
 from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.catalog import Table, Unsupported
 from sord.planner.context import Context
-from sord.planner.decorrelate import free_columns
 from sord.planner.expressions import conjuncts
 from sord.planner.logical import Join, Plan, Scan, SharedRef, Values
 from sord.planner.scope import Query, Scope, Select, without_columns
+from sord.planner.walk import free_columns
 
 
 class FromBinder:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from sord.planner.catalog import Catalog
-from sord.planner.expressions import column, column_id
+from sord.planner.expressions import column, column_id, substitute
 from sord.planner.logical import Plan, Project, SharedRef, Stage
 from sord.planner.render import render
+from sord.planner.walk import free_columns, with_expressions
 
 NUMERIC = (
     "TINYINT",
@@ -82,8 +83,15 @@ class Context:
         return self.types.get(id_)
 
     def rendered(self, plan: Plan) -> str:
-        """The plan as a statement over tables alone, which DuckDB can describe."""
-        return render(self._from_scratch(plan))
+        """The plan as a statement over tables alone, which DuckDB can describe: for columns of outer queries NULLs."""
+        plan = self._from_scratch(plan)
+        free = {id_: self.types[id_] for id_ in free_columns(plan)}
+        if free:
+            nulls = {
+                id_: exp.cast(exp.null(), type_, dialect="duckdb", copy=False) for id_, type_ in free.items()
+            }
+            plan = _substituted(plan, nulls)
+        return render(plan)
 
     def _from_scratch(self, plan: Plan) -> Plan:
         if isinstance(plan, Stage):
@@ -128,6 +136,11 @@ class Context:
             default = expression.args.get("default")
             return all(self.is_numeric(part) for part in results + ([default] if default else []))
         return False
+
+
+def _substituted(plan: Plan, mapping: dict[str, exp.Expr]) -> Plan:
+    inner = tuple(_substituted(child, mapping) for child in plan.children)
+    return with_expressions(plan.with_children(inner), lambda expression: substitute(expression, mapping))
 
 
 def is_number(type_: str) -> bool:

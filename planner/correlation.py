@@ -11,7 +11,6 @@ from sord.planner.context import Context
 from sord.planner.expressions import column, column_id, references
 from sord.planner.logical import (
     Aggregate,
-    Apply,
     Filter,
     Join,
     Output,
@@ -21,6 +20,7 @@ from sord.planner.logical import (
     Sort,
     Window,
 )
+from sord.planner.walk import expressions_of, free_columns
 
 
 class Dependent(Exception):
@@ -33,35 +33,6 @@ class Unnested:
 
     plan: Plan
     condition: tuple[exp.Expr, ...]
-
-
-def free_columns(plan: Plan) -> set[str]:
-    """The ids that a plan uses but doesn't make: columns of outer queries."""
-    available = {id_ for child in plan.children for id_ in child.columns}
-    free = references(*plan_expressions(plan)) - available
-    if isinstance(plan, Apply):
-        inside = free_columns(plan.subquery) - set(plan.input.columns)
-        return free | inside | free_columns(plan.input)
-    return free.union(*map(free_columns, plan.children))
-
-
-def plan_expressions(plan: Plan) -> list[exp.Expr]:
-    """The expressions of a node, those of its inputs not included."""
-    if isinstance(plan, Filter):
-        return list(plan.predicates)
-    if isinstance(plan, Project):
-        return [expression for _, expression in plan.outputs]
-    if isinstance(plan, Join):
-        return [side for key in plan.keys for side in key] + list(plan.residual)
-    if isinstance(plan, Aggregate):
-        return [expression for _, expression in plan.keys + plan.calls]
-    if isinstance(plan, Window):
-        return list(plan.partition) + [call for _, call in plan.calls]
-    if isinstance(plan, Apply):
-        return [plan.operand] if plan.operand is not None else []
-    if isinstance(plan, Sort):
-        return list(plan.order)
-    return []
 
 
 def pull(plan: Plan, outer: set[str], context: Context) -> Unnested:
@@ -88,13 +59,13 @@ def pull(plan: Plan, outer: set[str], context: Context) -> Unnested:
     if isinstance(plan, Sort):
         return _pull_sort(plan, outer, context)
     if isinstance(plan, Window):
-        if references(*plan_expressions(plan)) & outer:
+        if references(*expressions_of(plan)) & outer:
             raise Dependent
         source = pull(plan.input, outer, context)
         keys = [inner for inner, _ in equalities(source.condition, outer)]
         return Unnested(partitioned(replace(plan, input=source.plan), keys), source.condition)
     if isinstance(plan, Aggregate) and plan.keys:
-        if references(*plan_expressions(plan)) & outer:
+        if references(*expressions_of(plan)) & outer:
             raise Dependent
         source = pull(plan.input, outer, context)
         added, condition = as_keys(source.condition, outer, context)

@@ -17,7 +17,6 @@ from sord.planner.correlation import (
     Dependent,
     Unnested,
     equalities,
-    free_columns,
     pull,
     value_of_nothing,
 )
@@ -36,8 +35,7 @@ from sord.planner.logical import (
     With,
 )
 from sord.planner.proofs import is_one_row, never_null
-
-__all__ = ["decorrelate", "free_columns"]
+from sord.planner.walk import free_columns
 
 
 def decorrelate(plan: Plan, context: Context) -> Plan:

@@ -15,7 +15,6 @@ from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.correlation import (
     Unnested,
-    free_columns,
     grouped_also,
     limited_by_number,
     partitioned,
@@ -38,6 +37,7 @@ from sord.planner.logical import (
     Window,
 )
 from sord.planner.proofs import never_null
+from sord.planner.walk import free_columns
 
 _MANY = (
     "More than one row returned by a subquery used as an expression - "

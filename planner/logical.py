@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from sord.planner.catalog import Table
+from sord.planner.expressions import column
 
 if TYPE_CHECKING:
     from sord.planner.distribution import Distribution
@@ -194,6 +195,12 @@ class SetOperation(Plan):
     def columns(self) -> tuple[str, ...]:
         return self.outputs
 
+    def with_children(self, children: tuple[Plan, ...]) -> Plan:
+        """This node over other inputs, whose columns it takes in the order in which they were."""
+        return Plan.with_children(
+            self, tuple(_in_order(new, old.columns) for new, old in zip(children, self.inputs, strict=True))
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sort(Plan):
@@ -271,6 +278,12 @@ class Stage(Plan):
     @property
     def children(self) -> tuple[Plan, ...]:
         return ()
+
+
+def _in_order(plan: Plan, columns: tuple[str, ...]) -> Plan:
+    if plan.columns == columns:
+        return plan
+    return Project(plan, tuple((id_, column(id_)) for id_ in columns))
 
 
 def leaves(plan: Plan) -> list[Plan]:

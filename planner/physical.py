@@ -9,7 +9,6 @@ from sord.planner.bind import bind
 from sord.planner.catalog import Catalog, Unsupported
 from sord.planner.context import Context, Options
 from sord.planner.cut_fragments import Cut, cut_fragments
-from sord.planner.decorrelate import free_columns
 from sord.planner.distribute import distribute
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
@@ -31,6 +30,7 @@ from sord.planner.optimizer import optimize
 from sord.planner.parse import parse
 from sord.planner.prune_columns import prune_columns
 from sord.planner.split_aggregates import split_aggregates
+from sord.planner.walk import free_columns
 
 _SURPRISE = 4.0
 """How far an estimate must be off to plan what is left anew."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from sord.planner.catalog import Unsupported
-from sord.planner.decorrelate import free_columns
 from sord.planner.expressions import column, references, replace
 from sord.planner.logical import Output, Plan
+from sord.planner.walk import free_columns
 
 
 @dataclass(slots=True)
