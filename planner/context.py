@@ -87,7 +87,7 @@ class Context:
         plan = self._from_scratch(plan)
         free = {id_: self.types[id_] for id_ in free_columns(plan)}
         if free:
-            nulls = {
+            nulls: dict[str, exp.Expr] = {
                 id_: exp.cast(exp.null(), type_, dialect="duckdb", copy=False) for id_, type_ in free.items()
             }
             plan = _substituted(plan, nulls)

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.correlation import (
     Dependent,
-    Unnested,
-    equalities,
     pull,
     value_of_nothing,
 )
@@ -28,13 +25,14 @@ from sord.planner.logical import (
     AssertOneRow,
     Filter,
     Join,
-    Output,
     Plan,
     Project,
     Sort,
     With,
 )
+from sord.planner.mark_joins import counts_of, exists_mark, in_mark
 from sord.planner.proofs import is_one_row, never_null
+from sord.planner.unnest import equal, keyed, outer_columns, renamed_keys, with_column
 from sord.planner.walk import free_columns
 
 
@@ -79,14 +77,14 @@ def _unnest(plan: Plan, context: Context) -> Plan:
             elif negated:
                 result = _not_in(result, operands, subquery, context)
             else:
-                result = _filtered(result, subquery, "semi", _equal(operands, subquery), context)
+                result = _filtered(result, subquery, "semi", equal(operands, subquery), context)
             predicates.remove(demanded[0])
         elif apply.kind == "exists":
-            result = _exists_mark(result, apply.output, subquery, context)
+            result = exists_mark(result, apply.output, subquery, context)
         else:
             # Where only TRUE matters, NULL may as well be FALSE.
             only_true = bool(demanded) and all(_is_monotone(p, apply.output) for p in demanded)
-            result = _in_mark(result, apply.output, operands, subquery, only_true, context)
+            result = in_mark(result, apply.output, operands, subquery, only_true, context)
     return Filter(result, tuple(predicates)) if predicates else result
 
 
@@ -94,7 +92,7 @@ def _filtered(
     left: Plan, subquery: Plan, kind: str, condition: tuple[exp.Expr, ...], context: Context
 ) -> Plan:
     """The left rows with (semi) or without (anti) a match."""
-    outer = _outer(subquery, left)
+    outer = outer_columns(subquery, left)
     if is_one_row(subquery) and not condition:
         return left if kind == "semi" else Filter(left, (exp.false(),))
     if isinstance(subquery, Sort) and not condition and subquery.limit != 0 and not subquery.offset:
@@ -108,130 +106,22 @@ def _filtered(
 
 def _not_in(left: Plan, operands: list[exp.Expr], subquery: Plan, context: Context) -> Plan:
     """Rows whose operand is surely not among the subquery's values; one NULL on either side makes it unsure."""
-    outer = _outer(subquery, left)
-    unnested, left = _keyed(subquery, left, outer, context)
+    outer = outer_columns(subquery, left)
+    unnested, left = keyed(subquery, left, outer, context)
     values = subquery.columns[: len(operands)]
-    anti = Join("anti", left, unnested.plan, residual=_equal(operands, subquery) + unnested.condition)
+    anti = Join("anti", left, unnested.plan, residual=equal(operands, subquery) + unnested.condition)
     if all(never_null(operand, left) for operand in operands) and all(
         never_null(column(value), unnested.plan) for value in values
     ):
         return anti
-    joined, known, empty = _counts(anti, operands, unnested, outer, values, context)
+    joined, known, empty = counts_of(anti, operands, unnested, outer, values, context)
     kept = Filter(joined, (exp.or_(empty, known),))
     return Project(kept, tuple((id_, column(id_)) for id_ in left.columns))
 
 
-def _exists_mark(left: Plan, output: str, subquery: Plan, context: Context) -> Plan:
-    """A column that says whether the subquery has a row."""
-    outer = _outer(subquery, left)
-    if is_one_row(subquery):
-        return _with_column(left, left, output, exp.true())
-    if not outer:
-        rows = context.fresh("rows", "BIGINT")
-        first = Sort(subquery, (), 1)
-        counted = Aggregate(first, (), ((rows, exp.Count(this=exp.Star())),))
-        found = exp.GT(this=column(rows), expression=exp.Literal.number(0))
-        return _with_column(Join("inner", left, counted), left, output, found)
-    unnested, left = _keyed(subquery, left, outer, context)
-    marked, condition, mark = _marked(unnested, set(left.columns), (), context)
-    joined = Join("left", left, marked, residual=condition)
-    return _with_column(joined, left, output, _is_not_null(mark))
-
-
-def _in_mark(
-    left: Plan, output: str, operands: list[exp.Expr], subquery: Plan, only_true: bool, context: Context
-) -> Plan:
-    """A column that says whether the operands are among the subquery's rows: TRUE, FALSE or NULL."""
-    outer = _outer(subquery, left)
-    unnested, left = _keyed(subquery, left, outer, context)
-    values = subquery.columns[: len(operands)]
-    marked, condition, mark = _marked(unnested, set(left.columns), values, context)
-    joined: Plan = Join("left", left, marked, residual=condition + _equal(operands, marked, values))
-    found = _is_not_null(mark)
-    sure = all(never_null(operand, left) for operand in operands) and all(
-        never_null(column(value), unnested.plan) for value in values
-    )
-    if only_true or sure:
-        return _with_column(joined, left, output, found)
-    joined, known, empty = _counts(joined, operands, unnested, outer, values, context)
-    unsure = exp.Not(this=exp.Paren(this=exp.or_(empty, known)))
-    answer = exp.Case(
-        ifs=[exp.If(this=found, true=exp.true()), exp.If(this=unsure, true=exp.null())], default=exp.false()
-    )
-    return _with_column(joined, left, output, answer)
-
-
-def _counts(
-    left: Plan,
-    operands: list[exp.Expr],
-    unnested: Unnested,
-    outer: set[str],
-    values: tuple[str, ...],
-    context: Context,
-) -> tuple[Plan, exp.Expr, exp.Expr]:
-    """``left`` with counts of the subquery's rows; whether a missing match means FALSE; whether there are no rows."""
-    if len(operands) != 1:
-        raise Unsupported("a row with NULLs, NOT IN a subquery")
-    rows, values_ = context.fresh("rows", "BIGINT"), context.fresh("values", "BIGINT")
-    calls: tuple[Output, ...] = (
-        (rows, exp.Count(this=exp.Star())),
-        (values_, exp.Count(this=column(values[0]))),
-    )
-    keys, condition = _renamed_keys(unnested.condition, outer, context)
-    counts = Aggregate(unnested.plan, tuple(keys), calls)
-    joined = Join("left" if keys else "inner", left, counts, residual=condition)
-    known = exp.and_(
-        exp.Not(this=exp.Is(this=operands[0].copy(), expression=exp.Null())),
-        exp.EQ(this=column(rows), expression=column(values_)),
-    )
-    total = exp.Coalesce(this=column(rows), expressions=[exp.Literal.number(0)]) if keys else column(rows)
-    return joined, known, exp.EQ(this=total, expression=exp.Literal.number(0))
-
-
-def _marked(
-    unnested: Unnested, outer: set[str], values: tuple[str, ...], context: Context
-) -> tuple[Plan, tuple[exp.Expr, ...], str]:
-    """The distinct rows of ``values`` for each outer row, the condition that joins them, and a column that is TRUE."""
-    keys, condition = _renamed_keys(unnested.condition, outer, context)
-    keys += [(value, column(value)) for value in values if value not in dict(keys)]
-    grouped = Aggregate(unnested.plan, tuple(keys), ())
-    mark = context.fresh("mark", "BOOLEAN")
-    passed = tuple((id_, column(id_)) for id_, _ in keys)
-    return Project(grouped, (*passed, (mark, exp.true()))), condition, mark
-
-
-def _renamed_keys(
-    condition: tuple[exp.Expr, ...], outer: set[str], context: Context
-) -> tuple[list[Output], tuple[exp.Expr, ...]]:
-    """Grouping by the inner sides of a condition, under ids that are new, so that a plan can be used twice."""
-    keys: dict[exp.Expr, str] = {}
-    changed: list[exp.Expr] = []
-    for predicate in condition:
-        inner_first = not references(predicate.this) <= outer
-        inner = predicate.this if inner_first else predicate.expression
-        outside = predicate.expression if inner_first else predicate.this
-        if inner not in keys:
-            keys[inner] = context.fresh(column_id(inner) or "key", context.infer(inner))
-        changed.append(type(predicate)(this=outside.copy(), expression=column(keys[inner])))
-    return [(id_, inner) for inner, id_ in keys.items()], tuple(changed)
-
-
-def _keyed(subquery: Plan, left: Plan, outer: set[str], context: Context) -> tuple[Unnested, Plan]:
-    """The subquery unnested so that its condition compares columns of it with the outer row, and nothing else.
-
-    With ``left`` as it has to be used then.
-    """
-    try:
-        unnested = pull(subquery, outer, context)
-        equalities(unnested.condition, outer)
-    except Dependent:
-        return depend(subquery, left, outer, context)
-    return unnested, left
-
-
 def _scalar(left: Plan, output: str, subquery: Plan, context: Context) -> Plan:
     value = subquery.columns[0]
-    outer = _outer(subquery, left)
+    outer = outer_columns(subquery, left)
     if not outer:
         row = subquery if is_one_row(subquery) else AssertOneRow(subquery)
         return Join("inner", left, Project(row, ((output, column(value)),)))
@@ -248,10 +138,10 @@ def _scalar(left: Plan, output: str, subquery: Plan, context: Context) -> Plan:
         plan = plan.input
     if isinstance(plan, Aggregate) and not plan.keys:
         return _scalar_aggregate(left, output, plan, result, guards, context)
-    unnested, left = _keyed(subquery, left, outer, context)
-    keys, condition = _renamed_keys(unnested.condition, outer, context)
+    unnested, left = keyed(subquery, left, outer, context)
+    keys, condition = renamed_keys(unnested.condition, outer, context)
     grouped, checked = one_row_each(unnested.plan, value, keys, context)
-    return _with_column(Join("left", left, grouped, residual=condition), left, output, checked)
+    return with_column(Join("left", left, grouped, residual=condition), left, output, checked)
 
 
 def _scalar_aggregate(
@@ -263,10 +153,10 @@ def _scalar_aggregate(
         joined: Plan = Join("left", left, unnested.plan, residual=unnested.condition)
         if guards:
             result = exp.Case(ifs=[exp.If(this=conjunction(guards), true=result)])
-        return _with_column(joined, left, output, result)
-    outer = _outer(plan.input, left)
-    unnested, left = _keyed(plan.input, left, outer, context)
-    keys, condition = _renamed_keys(unnested.condition, outer, context)
+        return with_column(joined, left, output, result)
+    outer = outer_columns(plan.input, left)
+    unnested, left = keyed(plan.input, left, outer, context)
+    keys, condition = renamed_keys(unnested.condition, outer, context)
     grouped = Aggregate(unnested.plan, tuple(keys), plan.calls)
     values = {id_: value_of_nothing(id_, call) for id_, call in plan.calls} if keys else {}
     result = substitute(result, values)
@@ -274,12 +164,7 @@ def _scalar_aggregate(
         kept = conjunction(substitute(guard, values) for guard in guards)
         result = exp.Case(ifs=[exp.If(this=kept, true=result)])
     joined = Join("left" if keys else "inner", left, grouped, residual=condition)
-    return _with_column(joined, left, output, result)
-
-
-def _outer(subquery: Plan, left: Plan) -> set[str]:
-    """The columns of ``left`` that the subquery uses."""
-    return free_columns(subquery) & set(left.columns)
+    return with_column(joined, left, output, result)
 
 
 def _renamed(subquery: Plan, left: Plan, context: Context) -> Plan:
@@ -296,25 +181,6 @@ def _operands(apply: Apply) -> list[exp.Expr]:
     if isinstance(apply.operand, exp.Tuple):
         return list(apply.operand.expressions)
     return [apply.operand]
-
-
-def _equal(
-    operands: list[exp.Expr], plan: Plan, values: tuple[str, ...] | None = None
-) -> tuple[exp.Expr, ...]:
-    names = values or plan.columns[: len(operands)]
-    return tuple(
-        exp.EQ(this=operand.copy(), expression=column(name))
-        for operand, name in zip(operands, names, strict=True)
-    )
-
-
-def _with_column(plan: Plan, left: Plan, output: str, value: exp.Expr) -> Plan:
-    """The columns of ``left`` and one more."""
-    return Project(plan, (*((id_, column(id_)) for id_ in left.columns), (output, value)))
-
-
-def _is_not_null(id_: str) -> exp.Expr:
-    return exp.Not(this=exp.Is(this=column(id_), expression=exp.Null()))
 
 
 def _is_monotone(predicate: exp.Expr, id_: str) -> bool:
