@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -35,10 +36,21 @@ class JoinBlock:
     owner: dict[str, int] = field(default_factory=dict)
     """Which relation delivers a column."""
 
-    def mask(self, *expressions: exp.Expr) -> int:
-        """The relations that expressions refer to, as bits."""
+    _masks: dict[int, tuple[exp.Expr, int]] = field(default_factory=dict)
+
+    def mask(self, expression: exp.Expr) -> int:
+        """The relations that an expression refers to, as bits."""
+        known = self._masks.get(id(expression))
+        if known is not None:
+            return known[1]
+        mask = self.mask_of(references(expression))
+        self._masks[id(expression)] = (expression, mask)  # kept so that its id is not used again
+        return mask
+
+    def mask_of(self, ids: Iterable[str]) -> int:
+        """The relations that deliver columns, as bits."""
         mask = 0
-        for id_ in references(*expressions):
+        for id_ in ids:
             mask |= 1 << self.owner[id_]
         return mask
 

@@ -2,14 +2,14 @@
 
 Dynamic programming over connected subgraphs and their complements (DPccp, Moerkotte and Neumann, VLDB 2006) with
 semi and anti joins as inputs that only filter. The cost counts rows built, probed and made, and bytes moved, with
-each subplan's partitioning carried along. Past a budget of pairs, greedy operator ordering takes over.
+each subplan's partitioning carried along. Past a budget of pairs, only the pairs that a greedy order suggests are
+looked at.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -22,9 +22,12 @@ from sord.planner.estimate import Estimator
 from sord.planner.estimate import join as estimate_join
 from sord.planner.expressions import column, references
 from sord.planner.join_block import JoinBlock, Relation, take_apart
+from sord.planner.join_graph import connected_pairs, intervals, neighbours_of
 from sord.planner.logical import Filter, Join, Plan, Project, Scan
+from sord.planner.proofs import is_one_row
 
-_PAIRS = 20_000
+_PAIRS = 2_500
+"""Joins of two sets that are looked at at most: each takes some 20 microseconds."""
 
 
 def order_joins(plan: Plan, context: Context) -> Plan:
@@ -77,8 +80,12 @@ def _conditions(
     """Keys and residual of the join of two sets of relations: one equality per class, and what became complete."""
     keys: list[tuple[exp.Expr, exp.Expr]] = []
     for members in block.classes:
-        a = next((id_ for number, id_ in members if left >> number & 1), None)
-        b = next((id_ for number, id_ in members if right >> number & 1), None)
+        a = b = None
+        for number, id_ in members:
+            if left >> number & 1:
+                a = a or id_
+            elif right >> number & 1:
+                b = b or id_
         if a is not None and b is not None:
             keys.append((column(a), column(b)))
     residual: list[exp.Expr] = []
@@ -102,7 +109,7 @@ def _left_mask(block: JoinBlock, relation: Relation) -> int:
     """The relations that a semi or anti join's condition needs on its left."""
     own = set(relation.plan.columns)
     used = references(*(a for a, _ in relation.keys), *relation.residual) - own
-    return block.mask(*(column(id_) for id_ in used)) if used else 1
+    return block.mask_of(used) if used else 1
 
 
 @dataclass(slots=True)
@@ -133,18 +140,45 @@ class _Search:
             if relation.kind != "inner"
         }
         self.needed = self._needed()
+        self.loose = self._loose()
         self.neighbours = self._graph()
+        self.class_of = {id_: number for number, members in enumerate(block.classes) for _, id_ in members}
+        self.widths = self._widths()
         for number, relation in enumerate(block.relations):
             self.table[1 << number] = self._leaf(number, relation)
 
     def best(self) -> Plan:
-        everything = (1 << len(self.block.relations)) - 1
-        for left, right in itertools.islice(self._connected_pairs(), _PAIRS):
+        everything = ((1 << len(self.block.relations)) - 1) & ~self.loose
+        pairs = list(itertools.islice(connected_pairs(self.neighbours), _PAIRS + 1))
+        if len(pairs) > _PAIRS:
+            self._greedy(everything)
+            pairs = list(intervals(self._leaves(self.table[everything]), self.neighbours))
+        for left, right in pairs:
             self._offer(left, right)
             self._offer(right, left)
-        if everything not in self.table:
-            self._greedy(everything)
-        return self._plan(self.table[everything])
+        plan = self._plan(self.table[everything])
+        for number, relation in enumerate(self.block.relations):
+            if self.loose >> number & 1:
+                plan = Join("inner", plan, relation.plan)
+        return plan
+
+    def _leaves(self, entry: _Entry) -> list[int]:
+        """The relations of a plan from left to right."""
+        if entry.left is None or entry.right is None:
+            return [entry.mask.bit_length() - 1]
+        return self._leaves(entry.left) + self._leaves(entry.right)
+
+    def _loose(self) -> int:
+        """Relations of one row that no condition uses: they make the result wider wherever they are joined."""
+        mask = 0
+        used = 0
+        for concerned, _ in self.needed:
+            used |= concerned
+        for number, relation in enumerate(self.block.relations):
+            if relation.kind == "inner" and not used >> number & 1 and is_one_row(relation.plan):
+                mask |= 1 << number
+        # Something has to be left for them to be joined with.
+        return mask & mask - 1 if mask == (1 << len(self.block.relations)) - 1 else mask
 
     def _plan(self, entry: _Entry) -> Plan:
         if entry.left is None or entry.right is None:
@@ -158,12 +192,12 @@ class _Search:
         scan = relation.plan.input if isinstance(relation.plan, Filter) else relation.plan
         place: int | None = None
         everywhere = math.inf
-        width = estimate.width(self._visible(1 << number) & set(relation.plan.columns))
+        width = self._width(1 << number)
         if isinstance(scan, Scan) and scan.table.files is not None:
             names = {name: id_ for id_, name in scan.outputs}
             for clustering in scan.table.clusterings:
                 if clustering.column in names:
-                    place = self.block.class_of(names[clustering.column])
+                    place = self.class_of.get(names[clustering.column])
                     if place is not None:
                         break
             everywhere = scan_cost(scan.table.rows, self.estimator(scan).width())
@@ -186,16 +220,33 @@ class _Search:
                 found.append((self.filters[number] | 1 << number, used))
         return found
 
-    def _visible(self, mask: int) -> set[str]:
-        """Columns of a set of relations that something outside of it still needs."""
-        result = references(*(expression for _, expression in self.block.outputs))
-        for concerned, used in self.needed:
-            if concerned & ~mask:
-                result |= used
-        for number in self.filters:
-            if mask == 1 << number:
-                result |= set(self.block.relations[number].plan.columns)
+    def _widths(self) -> list[list[tuple[float, int]]]:
+        """For each relation its columns' widths, each with the relations whose joins need the column."""
+        outputs = references(*(expression for _, expression in self.block.outputs))
+        concerned: dict[str, int] = {}
+        for mask, used in self.needed:
+            for id_ in used:
+                concerned[id_] = concerned.get(id_, 0) | mask
+        result = []
+        for number, relation in enumerate(self.block.relations):
+            columns = self.estimator(relation.plan).columns
+            always = outputs if number not in self.filters else set(relation.plan.columns)
+            result.append(
+                [
+                    (columns[id_].width if id_ in columns else 8.0, -1 if id_ in always else concerned[id_])
+                    for id_ in relation.plan.columns
+                    if id_ in always or id_ in concerned
+                ]
+            )
         return result
+
+    def _width(self, mask: int) -> float:
+        """Bytes of a row of a set of relations, as far as something outside of it still needs them."""
+        total = 0.0
+        for number, columns in enumerate(self.widths):
+            if mask >> number & 1 and (number not in self.filters or mask == 1 << number):
+                total += sum(width for width, concerned in columns if concerned & ~mask)
+        return max(4.0, total)
 
     def _graph(self) -> list[int]:
         neighbours = [0] * len(self.block.relations)
@@ -214,8 +265,8 @@ class _Search:
 
     def _connected(self, neighbours: list[int]) -> list[int]:
         """Join unconnected parts of the graph by an edge between their smallest relations."""
-        everything = (1 << len(neighbours)) - 1
-        reached = 1
+        everything = ((1 << len(neighbours)) - 1) & ~self.loose
+        reached = everything & -everything
         while True:
             grown = reached
             for number, near in enumerate(neighbours):
@@ -227,7 +278,7 @@ class _Search:
             if reached == everything:
                 return neighbours
             rows = [self.estimator(relation.plan).rows for relation in self.block.relations]
-            inner = [n for n in range(len(rows)) if n not in self.filters]
+            inner = [n for n in range(len(rows)) if n not in self.filters and everything >> n & 1]
             a = min((n for n in inner if reached >> n & 1), key=lambda n: rows[n])
             b = min((n for n in inner if not reached >> n & 1), key=lambda n: rows[n])
             neighbours[a] |= 1 << b
@@ -264,7 +315,7 @@ class _Search:
             estimate = known.estimate  # a set's estimate doesn't depend on how it was joined
         else:
             estimate = estimate_join(kind, left.estimate, right.estimate, keys, residual)
-        classes = [self.block.class_of(a.name) for a, _ in keys if isinstance(a, exp.Column)]
+        classes = [self.class_of.get(a.name) for a, _ in keys if isinstance(a, exp.Column)]
         left_placed = left.place is not None and left.place in classes
         right_place = right.place if relation is None else self._place_of(right, keys)
         right_placed = right_place is not None and right_place in classes
@@ -285,7 +336,7 @@ class _Search:
             )
         else:
             place = left.place
-        width = estimate.width(self._visible(mask) & set(estimate.columns))
+        width = self._width(mask)
         seconds = left.seconds + right.seconds + choice.seconds
         everywhere = left.everywhere + right.everywhere
         return _Entry(seconds, mask, estimate, width, place, everywhere, left, right)
@@ -297,56 +348,17 @@ class _Search:
         by = _partitioned_by(plan)
         for a, b in keys:
             if isinstance(a, exp.Column) and isinstance(b, exp.Column) and b.name in by:
-                return self.block.class_of(a.name)
+                return self.class_of.get(a.name)
         return None
-
-    def _connected_pairs(self) -> Iterator[tuple[int, int]]:
-        """Every pair of disjoint, connected, adjacent sets, smaller ones first (DPccp)."""
-        count = len(self.neighbours)
-        for start in range(count - 1, -1, -1):
-            first = 1 << start
-            yield from self._complements(first)
-            yield from self._grow(first, (first << 1) - 1)
-
-    def _grow(self, mask: int, excluded: int) -> Iterator[tuple[int, int]]:
-        near = self._near(mask) & ~excluded
-        for subset in _subsets(near):
-            yield from self._complements(mask | subset)
-        for subset in _subsets(near):
-            yield from self._grow(mask | subset, excluded | near)
-
-    def _complements(self, mask: int) -> Iterator[tuple[int, int]]:
-        lowest = mask & -mask
-        excluded = ((lowest << 1) - 1) | mask
-        near = self._near(mask) & ~excluded
-        for start in range(len(self.neighbours) - 1, -1, -1):
-            if near >> start & 1:
-                first = 1 << start
-                yield mask, first
-                yield from self._grow_complement(mask, first, excluded | (near & ((first << 1) - 1)))
-
-    def _grow_complement(self, left: int, mask: int, excluded: int) -> Iterator[tuple[int, int]]:
-        near = self._near(mask) & ~excluded
-        for subset in _subsets(near):
-            yield left, mask | subset
-        for subset in _subsets(near):
-            yield from self._grow_complement(left, mask | subset, excluded | near)
-
-    def _near(self, mask: int) -> int:
-        near = 0
-        for number, neighbours in enumerate(self.neighbours):
-            if mask >> number & 1:
-                near |= neighbours
-        return near & ~mask
 
     def _greedy(self, everything: int) -> None:
         """Join the pair that makes the cheapest next step, until one plan is left (GOO, Fegaras 1998)."""
-        parts = [1 << number for number in range(len(self.block.relations))]
+        parts = [1 << number for number in range(len(self.block.relations)) if everything >> number & 1]
         while len(parts) > 1:
             best: tuple[float, int, int] | None = None
             for a in parts:
                 for b in parts:
-                    if a == b or not self._near(a) & b:
+                    if a == b or not neighbours_of(a, self.neighbours) & b:
                         continue
                     self._offer(a, b)
                     self._offer(b, a)
@@ -369,11 +381,3 @@ def _partitioned_by(plan: Plan) -> set[str]:
     if not plan.children:
         return set()
     return _partitioned_by(plan.children[0]) & set(plan.columns)
-
-
-def _subsets(mask: int) -> Iterator[int]:
-    """The non-empty subsets of a bit set, in ascending order."""
-    subset = mask & -mask
-    while subset:
-        yield subset
-        subset = (subset - mask) & mask
