@@ -9,9 +9,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from simulation import Simulation
 
 from sord.catalog import Catalog
+from sord.fuzzing.simulation import Simulation
 from sord.planner.context import Options
 from sord.planner.physical import plan_query
 
