@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sord.planner.distribution import Distribution, Hashed, Ranged, Replicated, Single, Sorted, Spread
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
-from sord.planner.fragment import Fragment, Input, Place, Route
+from sord.planner.fragment import Fragment, Input, Place, Route, RuntimeFilter
 from sord.planner.logical import (
     Aggregate,
     Exchange,
@@ -28,6 +28,7 @@ from sord.planner.logical import (
     leaves,
 )
 from sord.planner.render import quote, render, stage_name
+from sord.planner.runtime_filters import runtime_filters, without_runtime_filters
 from sord.planner.splits import Splits
 
 PARTITION = "__partition"
@@ -73,6 +74,8 @@ class _Cutter:
         self.exchanges: dict[int, int] = {}
         self.targets: dict[int, Distribution] = {}
         self.trees: set[int] = set()
+        self.stages: dict[int, Stage] = {}
+        """By ``id()`` of an exchange: one that is read in two places is made once."""
         self.shared: dict[str, Stage] = {}
 
     def result(self, plan: Plan, columns: tuple[tuple[str, str, str], ...]) -> None:
@@ -134,18 +137,37 @@ class _Cutter:
             stage = self.shared[plan.name]
             return Project(stage, tuple((new, column(old)) for new, old in plan.outputs))
         if isinstance(plan, Join):
-            right = self.inline(plan.right, after)
             # The build side first: once its size is known, the probe side may not have to be moved at all.
-            probe_after = after + tuple(stage.exchange for stage in _stages(right))
-            return plan.with_children((self.inline(plan.left, probe_after), right))
+            first, second = (plan.left, plan.right) if self.left_first(plan) else (plan.right, plan.left)
+            known = self.inline(first, after)
+            waiting = self.inline(second, after + tuple(stage.exchange for stage in _stages(known)))
+            return plan.with_children((known, waiting) if first is plan.left else (waiting, known))
         return plan.with_children(tuple(self.inline(child, after) for child in plan.children))
 
+    def left_first(self, plan: Join) -> bool:
+        """Whether the left input's keys can reduce a larger right one."""
+        kinds = ("left", "semi", "anti")
+        return (
+            plan.kind in kinds
+            and not plan.runtime
+            and self.estimate(plan.left).rows < self.estimate(plan.right).rows
+        )
+
     def exchange(self, plan: Exchange, after: tuple[int, ...]) -> Stage:
+        stage = self.stages.get(id(plan))
+        if stage is None:
+            stage = self.moved(plan, after)
+            self.stages[id(plan)] = stage
+        return stage
+
+    def moved(self, plan: Exchange, after: tuple[int, ...]) -> Stage:
         if isinstance(plan.target, Sorted):
             return self.sorted(plan, plan.target)
         piece = self.inline(plan.input, after)
         target = plan.target
-        if isinstance(target, Single):
+        if plan.kept:
+            route = Route.KEEP
+        elif isinstance(target, Single):
             route = Route.GATHER
         elif isinstance(target, Replicated):
             route = Route.BROADCAST
@@ -180,9 +202,12 @@ class _Cutter:
         inputs = tuple(Input(stage_name(stage), stage.exchange) for stage in stages)
         size = estimated.rows * estimated.width(plan.columns)
         waits = tuple(dict.fromkeys(i for i in after if i not in {stage.exchange for stage in stages}))
+        filters = runtime_filters(piece)
+        unfiltered = self.estimate(without_runtime_filters(plan)).rows if filters else 0.0
         fragment = Fragment(
-            self.take_id(), place, texts, inputs, route, waits, free, title(piece), estimated.rows, size
-        )
+            self.take_id(), place, texts, inputs, route, waits, free, title(piece), estimated.rows, size,
+            tuple(RuntimeFilter(*each) for each in filters), unfiltered,
+        )  # fmt: skip
         self.add(fragment, plan)
         self.trees.add(fragment.id)
         return fragment
@@ -288,10 +313,13 @@ def title(piece: Plan) -> str:
     words: list[str] = []
 
     def walk(plan: Plan) -> None:
-        for child in plan.children:
+        filters = isinstance(plan, Join) and plan.runtime
+        for child in plan.children[:1] if filters else plan.children:
             walk(child)
         if isinstance(plan, Scan):
             words.append(f"scan {plan.table.name}")
+        elif isinstance(plan, Join) and plan.runtime:
+            words.append("runtime filter")
         elif isinstance(plan, Join):
             words.append(f"{plan.kind} join" if plan.kind != "inner" else "join")
         elif isinstance(plan, Aggregate):

@@ -97,6 +97,8 @@ def describe_node(plan: Plan) -> str:
     if isinstance(plan, Join):
         keys = [f"{_text(a)} = {_text(b)}" for a, b in plan.keys]
         condition = _short(keys + [_text(e) for e in plan.residual], " and ")
+        if plan.runtime:
+            return f"Runtime filter {condition}"
         name = "Cross join" if plan.kind == "inner" and not condition else f"{plan.kind.capitalize()} join"
         return f"{name} {f'on {condition}' if condition else ''}".rstrip()
     if isinstance(plan, Apply):

@@ -51,6 +51,15 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeFilter:
+    """A semi join inside a fragment that drops rows which a later join would drop."""
+
+    columns: tuple[str, ...]
+    exchange: int | None
+    """The fragment that made the keys; None if they are read from files."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fragment:
     """One statement per place, its inputs, and where its rows go."""
 
@@ -69,6 +78,9 @@ class Fragment:
     """A few words for people: ``scan lineitem, join orders``."""
     estimated_rows: float = 0.0
     estimated_bytes: float = 0.0
+    filters: tuple[RuntimeFilter, ...] = ()
+    unfiltered_rows: float = 0.0
+    """Estimate of the rows that the fragment would make without its filters."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,8 @@ class Join(Plan):
     right: Plan
     keys: tuple[tuple[exp.Expr, exp.Expr], ...] = ()
     residual: tuple[exp.Expr, ...] = ()
+    runtime: bool = False
+    """A semi join that only spares moving rows which a join above drops anyway: a runtime filter."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -256,6 +258,8 @@ class Exchange(Plan):
     target: Distribution
     ordered: bool = False
     """The reader wants sender by sender in rank order (a gather below an ordered result)."""
+    kept: bool = False
+    """The rows lie like that already and stay: the fragment ends here because they are read twice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
+from sord.planner import cost
 from sord.planner.bind import bind
 from sord.planner.catalog import Catalog, Unsupported
 from sord.planner.context import Context, Options
@@ -29,6 +30,7 @@ from sord.planner.logical import (
 from sord.planner.optimizer import optimize
 from sord.planner.parse import parse
 from sord.planner.prune_columns import prune_columns
+from sord.planner.runtime_filters import add_runtime_filters, keys_source, unfiltered
 from sord.planner.split_aggregates import split_aggregates
 from sord.planner.walk import free_columns
 
@@ -54,27 +56,27 @@ class DistributedPlan:
     """Fragments that were finished when this plan was made."""
     replans: int = 0
     """How often the query has been planned anew."""
+    seen: set[int] = field(default_factory=set)
+    """Finished fragments by which nothing can be filtered: they are not tried again."""
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
         return self.cut.fragments
 
     def adapt(self, finished: Mapping[int, Actual], running: Set[int]) -> DistributedPlan | None:
-        """Plan the rest anew if a finished fragment that a waiting join depends on surprised."""
+        """Plan the rest anew if a finished fragment that something waits for surprised, or can filter it."""
         if not self.context.options.adapt:
             return None
         waiting = [f for f in self.fragments if f.id not in finished and f.id not in running]
-        news = [
-            f
-            for f in self.fragments
-            if f.id in finished and f.id not in self.done and _surprises(f, finished[f.id])
-        ]
+        news = [f for f in self.fragments if f.id in finished and f.id not in self.done]
         wanted = {id_ for f in waiting for id_ in f.after} | {
             i.exchange for f in waiting for i in f.inputs if finished.get(i.exchange, Actual(1, 1)).rows == 0
         }
-        if not any(f.id in wanted for f in news) or _has_internal(self, finished, running):
+        surprised = any(f.id in wanted and _surprises(f, finished[f.id]) for f in news)
+        unseen = {f.id for f in news} - self.seen
+        if not surprised and not any(_is_worth_filtering(f, unseen, self.context.options) for f in waiting):
             return None
-        if self.replans == _REPLANS:
+        if self.replans == _REPLANS or _has_internal(self, finished, running):
             return None
         plan = _remaining(self.physical, self.cut, finished, running)
         better = _physical(
@@ -85,6 +87,10 @@ class DistributedPlan:
             self.next_id,
             frozenset(finished),
         )
+        before = _filters(self.physical, self.cut.exchanges, finished.keys() | running)
+        if not surprised and _filters(better.physical, {}, set()) <= before:
+            self.seen.update(unseen)
+            return None
         return replace(better, replans=self.replans + 1)
 
 
@@ -117,6 +123,7 @@ def _physical(
     plan = distribute(plan, context, estimate)
     plan = split_aggregates(plan, context, estimate)
     plan = prune_columns(plan, context)
+    plan = add_runtime_filters(plan, context, estimate)
     estimate(plan)
     cut = cut_fragments(plan, columns, context.options.workers, estimate, first_id)
     next_id = max((f.id for f in cut.fragments), default=first_id) + 1
@@ -141,6 +148,22 @@ def _surprises(fragment: Fragment, actual: Actual) -> bool:
     return actual.rows * _SURPRISE < expected or actual.rows > expected * _SURPRISE
 
 
+def _is_worth_filtering(waiting: Fragment, news: Set[int], options: Options) -> bool:
+    """Whether a fragment waits for something new and moves so much that another plan could save time."""
+    if not options.runtime_filters or not news & set(waiting.after):
+        return False
+    side = cost.Layout(1.0, waiting.estimated_bytes, False)
+    return cost.shuffle(side, options) > 3 * cost.STAGE
+
+
+def _filters(plan: Plan, exchanges: Mapping[int, int], begun: Set[int]) -> int:
+    """The runtime filters in what hasn't begun."""
+    if exchanges.get(id(plan)) in begun:
+        return 0
+    below = sum(_filters(child, exchanges, begun) for child in plan.children)
+    return below + (isinstance(plan, Join) and plan.runtime)
+
+
 def _has_internal(plan: DistributedPlan, finished: Mapping[int, Actual], running: Set[int]) -> bool:
     """Whether a sort range exchange is half done: its inner fragments aren't exchanges of the plan."""
     outer = set(plan.cut.exchanges.values())
@@ -154,6 +177,8 @@ def _has_internal(plan: DistributedPlan, finished: Mapping[int, Actual], running
 def _remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Set[int]) -> Plan:
     """The plan without the exchanges that haven't begun; those that have are stages."""
 
+    begun = finished.keys() | running
+
     def walk(node: Plan) -> Plan:
         number = cut.exchanges.get(id(node))
         if number is not None and (number in finished or number in running):
@@ -164,8 +189,10 @@ def _remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Se
             return Stage(number, node.columns, cut.targets[number], rows, source, actual is not None)
         if isinstance(node, Exchange):
             return walk(node.input)
+        if isinstance(node, Join) and node.runtime and cut.exchanges.get(id(keys_source(node))) not in begun:
+            return walk(node.left)  # whether it pays is decided anew
         if isinstance(node, Aggregate) and node.phase == "final" and _undone(node, cut, finished, running):
-            half = node.input.children[0]
+            half = unfiltered(node.input.children[0])
             assert isinstance(half, Aggregate)
             # Where DISTINCT was pushed below the exchange, the half has the argument among its keys.
             ids = {id_ for id_, _ in node.keys}
