@@ -36,9 +36,21 @@ class Simulation:
         self.names: list[str] = []
         self.types: list[str] = []
         """Of the result."""
+        self.running: duckdb.DuckDBPyConnection | None = None
 
     def run(self, plan: DistributedPlan) -> list[tuple[Any, ...]]:
         """The result's rows, adapting after each fragment as the coordinator does."""
+        result = self.relation(plan)
+        self.names, self.types = result.columns, list(map(str, result.types))
+        return result.fetchall()
+
+    def interrupt(self) -> None:
+        """Ends what runs, from another thread: it raises duckdb.InterruptException."""
+        if self.running is not None:
+            self.running.interrupt()
+
+    def relation(self, plan: DistributedPlan) -> duckdb.DuckDBPyRelation:
+        """The result, whose rows come from the last fragment when they are asked for."""
         todo = list(plan.fragments)
         while todo:
             fragment = self._startable(todo)
@@ -48,9 +60,7 @@ class Simulation:
                 for source in fragment.inputs:
                     readers = len(re.findall(rf"\b{source.name}\b", fragment.sql[0]))
                     assert readers == 1 or not source.streaming, "a stream can be read only once"
-                result = self._cursor(fragment, self.workers).sql(fragment.sql[0])
-                self.names, self.types = result.columns, list(map(str, result.types))
-                return result.fetchall()
+                return self._cursor(fragment, self.workers).sql(fragment.sql[0])
             self._run(fragment)
             better = plan.adapt(self.actual, set())
             if better is not None:
@@ -70,6 +80,7 @@ class Simulation:
         cursor = self.database.cursor()
         for source in fragment.inputs:
             cursor.register(source.name, self.inboxes[source.exchange, rank])
+        self.running = cursor
         return cursor
 
     def _run(self, fragment: Fragment) -> None:

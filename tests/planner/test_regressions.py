@@ -10,9 +10,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fuzz import Database, Report, check
 
 from sord.catalog import Catalog
+from sord.fuzzing.checking import Report, check
+from sord.fuzzing.databases import Database
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Options
 from sord.planner.physical import plan_query
