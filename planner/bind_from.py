@@ -10,8 +10,8 @@ from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.catalog import Table, Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import conjuncts
-from sord.planner.logical import Join, Plan, Scan, SharedRef, Values
-from sord.planner.scope import Query, Scope, Select, without_columns
+from sord.planner.logical import Filter, Join, Plan, Scan, SharedRef, Values
+from sord.planner.scope import Query, Scope, Select, attached
 from sord.planner.walk import free_columns
 
 
@@ -48,12 +48,10 @@ class FromBinder:
             else:
                 items[-1] = self._join(items[-1], join, scope)
         plan = items[0]
-        if len(items) > 1 and any(free_columns(item) & set(scope.columns.values()) for item in items):
-            raise Unsupported("a join condition over a table before the comma")
         for item in items[1:]:
             plan = Join("inner", plan, item)
-        if tree.args.get("laterals"):
-            raise Unsupported("LATERAL")
+        if tree.args.get("laterals") or free_columns(plan) & set(scope.columns.values()):
+            raise Unsupported("a lateral join with a table that stands after it")
         return plan
 
     def _source(self, node: exp.Expr, scope: Scope) -> Plan:
@@ -71,8 +69,15 @@ class FromBinder:
             for id_, name in outputs:
                 scope.columns[alias, name.lower()] = id_
             return Scan(table, outputs)
+        if isinstance(node, exp.Lateral) and isinstance(node.this, exp.Subquery):
+            if node.args.get("view") or node.args.get("outer") or node.args.get("ordinality"):
+                raise Unsupported("LATERAL VIEW")
+            lateral = node.this.copy()
+            lateral.set("alias", node.args.get("alias"))
+            return self._source(lateral, scope)
         if isinstance(node, exp.Subquery):
-            query = self.query(node.this, without_columns(scope))
+            # As in DuckDB, a derived table sees the tables before it, with the word LATERAL or without.
+            query = self.query(node.this, scope)
             if node.args.get("joins") or node.args.get("pivots") or node.args.get("sample"):
                 raise Unsupported("a parenthesised join, PIVOT or TABLESAMPLE")
             alias_node = node.args.get("alias")
@@ -114,8 +119,16 @@ class FromBinder:
         on = join.args.get("on")
         select = Select(scope, left)
         condition = tuple(conjuncts(self.expressions.bind(on, select))) if on is not None else ()
-        if select.applies:
-            raise Unsupported("a subquery in a join condition")
+        if select.applies and not side and kind in ("", "INNER"):
+            return Filter(attached(Join("inner", left, right), select.applies), condition)
+        for apply in select.applies:
+            used = free_columns(attached(Values((), (), ()), [apply]))
+            if used & set(left.columns) and used & set(right.columns):
+                raise Unsupported("a subquery over both sides in the condition of an outer join")
+            if used & set(left.columns):
+                left = attached(left, [apply])
+            else:
+                right = attached(right, [apply])
         if kind in ("SEMI", "ANTI"):
             return Join(kind.lower(), left, right, residual=condition)
         if kind not in ("", "INNER", "OUTER", "CROSS") or side not in ("", "LEFT", "RIGHT", "FULL"):

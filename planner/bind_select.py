@@ -10,11 +10,12 @@ from sord.planner.bind_groups import aggregate
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column, column_id, conjuncts
-from sord.planner.logical import Aggregate, Apply, Filter, Output, Project, Sort, Window
+from sord.planner.logical import Aggregate, Filter, Output, Project, Sort, Window
 from sord.planner.scope import (
     Query,
     Scope,
     Select,
+    attached,
     limit_and_offset,
     order_items,
     ordered_by,
@@ -137,6 +138,5 @@ class SelectBinder:
         return item, None, self.expressions.bind(with_aliases(by, names, tree, select.scope), select)
 
     def _attach(self, select: Select) -> None:
-        for kind, subquery, output, operand in select.applies:
-            select.plan = Apply(kind, select.plan, subquery, output, operand)
+        select.plan = attached(select.plan, select.applies)
         select.applies.clear()

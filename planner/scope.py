@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from sord.planner.catalog import Unsupported
 from sord.planner.expressions import column, references, replace
-from sord.planner.logical import Output, Plan
+from sord.planner.logical import Apply, Output, Plan
 from sord.planner.walk import free_columns
 
 
@@ -94,9 +94,11 @@ def unique(outputs: list[Output]) -> tuple[Output, ...]:
     return tuple(dict(outputs).items())
 
 
-def without_columns(scope: Scope) -> Scope:
-    """What a derived table sees: the CTEs and the outer queries, not its neighbours in FROM."""
-    return Scope(scope.parent, {}, scope.ctes)
+def attached(plan: Plan, applies: list[tuple[str, Plan, str, exp.Expr | None]]) -> Plan:
+    """The plan with a column for each subquery."""
+    for kind, subquery, output, operand in applies:
+        plan = Apply(kind, plan, subquery, output, operand)
+    return plan
 
 
 def order_items(tree: exp.Expr) -> list[exp.Ordered]:

@@ -64,4 +64,7 @@ def free_columns(plan: Plan) -> set[str]:
     if isinstance(plan, Apply):
         inside = free_columns(plan.subquery) - set(plan.input.columns)
         return free | inside | free_columns(plan.input)
+    if isinstance(plan, Join):
+        # A lateral join's right side sees the left one's columns.
+        return free | free_columns(plan.left) | (free_columns(plan.right) - set(plan.left.columns))
     return free.union(*map(free_columns, plan.children))

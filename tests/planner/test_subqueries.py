@@ -167,6 +167,33 @@ def test_places(query: str, workers: int, database: tuple[duckdb.DuckDBPyConnect
 @pytest.mark.parametrize(
     "query",
     [
+        "SELECT * FROM o, LATERAL (SELECT sum(v) AS x FROM i WHERE i.k = o.k) AS s",
+        "SELECT * FROM o, (SELECT i.v AS x, o.v AS y FROM i WHERE i.k = o.k) AS s",
+        "SELECT o.k, s.* FROM o LEFT JOIN LATERAL (SELECT v FROM i WHERE i.k = o.k AND i.v < o.v) AS s ON true",
+        "SELECT o.k, s.* FROM o LEFT JOIN LATERAL "
+        "(SELECT v FROM i WHERE i.k < o.k ORDER BY v, s LIMIT 2) AS s ON s.v > 3",
+        "SELECT * FROM o JOIN LATERAL (SELECT v FROM n WHERE n.k = o.k ORDER BY v LIMIT 1) AS s ON s.v = o.v",
+        "SELECT * FROM o, LATERAL (SELECT o.k + 1 AS a) AS s, "
+        "LATERAL (SELECT count(*) AS b FROM i WHERE i.k = s.a) AS u",
+        "SELECT * FROM o, n JOIN i ON i.k = n.k AND i.v = o.v",
+        "SELECT * FROM o JOIN n ON o.k = n.k AND EXISTS (SELECT 1 FROM i WHERE i.k = o.k AND i.v > n.v)",
+        "SELECT * FROM o LEFT JOIN n ON o.k = n.k AND n.v IN (SELECT v FROM i WHERE i.k = n.k)",
+        "SELECT * FROM o LEFT JOIN n ON o.k = n.k AND o.v NOT IN (SELECT v FROM i)",
+        "SELECT * FROM o FULL JOIN n ON o.k = n.k AND n.v > (SELECT avg(v) FROM i)",
+        "SELECT * FROM o WHERE EXISTS (SELECT 1 FROM i, "
+        "LATERAL (SELECT n.v FROM n WHERE n.k = i.k AND n.v > o.v) AS s)",
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 3, 8])
+def test_lateral_joins_and_join_conditions(
+    query: str, workers: int, database: tuple[duckdb.DuckDBPyConnection, Catalog]
+) -> None:
+    _check(query, database, (workers,))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
         "SELECT (SELECT v FROM i WHERE i.k = o.k) FROM o",
         "SELECT (SELECT v FROM i) FROM o",
         "SELECT * FROM o WHERE (SELECT v FROM i WHERE i.k < o.k) > 3",
