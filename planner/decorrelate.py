@@ -39,12 +39,20 @@ from sord.planner.walk import free_columns
 
 def decorrelate(plan: Plan, context: Context) -> Plan:
     """The plan without Apply nodes."""
+    result = _decorrelated(plan, context, marks=False)
+    if free_columns(result):
+        # What a filter demands of a subquery is also delivered, which takes a column.
+        result = _decorrelated(plan, context, marks=True)
+    return result
+
+
+def _decorrelated(plan: Plan, context: Context, marks: bool) -> Plan:
     parts: list[tuple[str | None, Plan]] = [(None, plan)]
     if isinstance(plan, With):
         parts = [*zip(plan.names, plan.definitions, strict=True), (None, plan.body)]
     definitions: dict[str, Plan] = {}
     for name, part in parts:
-        changed = _unnest(part, context)
+        changed = _unnest(part, context, marks)
         # What outer rows were shared stands before its readers.
         definitions.update(context.pending)
         context.pending.clear()
@@ -53,7 +61,8 @@ def decorrelate(plan: Plan, context: Context) -> Plan:
     return With(tuple(definitions), tuple(definitions.values()), changed) if definitions else changed
 
 
-def _unnest(plan: Plan, context: Context) -> Plan:
+def _unnest(plan: Plan, context: Context, marks: bool) -> Plan:
+    """The part without Apply nodes; with ``marks`` each of them is a column, even if a filter is all that it is for."""
     predicates: list[exp.Expr] = []
     applies: list[Apply] = []
     while isinstance(plan, (Filter, Apply)):
@@ -62,11 +71,11 @@ def _unnest(plan: Plan, context: Context) -> Plan:
         else:
             applies.append(plan)
         plan = plan.input
-    result = plan.with_children(tuple(_unnest(child, context) for child in plan.children))
+    result = plan.with_children(tuple(_unnest(child, context, marks) for child in plan.children))
     if isinstance(result, Join) and outer_columns(result.right, result.left):
         result = _lateral(result, context)
     for apply in reversed(applies):
-        subquery = _renamed(_unnest(apply.subquery, context), result, context)
+        subquery = _renamed(_unnest(apply.subquery, context, marks), result, context)
         if apply.kind == "scalar":
             result = _scalar(result, apply.output, subquery, context)
             continue
@@ -74,7 +83,12 @@ def _unnest(plan: Plan, context: Context) -> Plan:
         negated = len(demanded) == 1 and isinstance(demanded[0], exp.Not)
         tested = demanded[0].this if negated else demanded[0] if demanded else None
         operands = _operands(apply)
-        if len(demanded) == 1 and tested is not None and column_id(_bare(tested)) == apply.output:
+        if (
+            not marks
+            and len(demanded) == 1
+            and tested is not None
+            and column_id(_bare(tested)) == apply.output
+        ):
             if apply.kind == "exists":
                 result = _filtered(result, subquery, "anti" if negated else "semi", (), context)
             elif negated:

@@ -152,6 +152,12 @@ def test_scalars(scalar: str, query: str, database: tuple[duckdb.DuckDBPyConnect
         "SELECT * FROM n WHERE (k, v) NOT IN (SELECT k, v FROM n AS m WHERE m.s = 'a')",
         "SELECT CASE WHEN EXISTS (SELECT 1 FROM e) THEN 1 ELSE (SELECT max(v) FROM n) END AS x FROM o",
         "SELECT * FROM o WHERE EXISTS (SELECT 1 FROM i WHERE i.k = o.k) = (v > 5)",
+        "SELECT b FROM (SELECT v IN (SELECT v FROM i) AS b FROM o) WHERE b",
+        "SELECT (SELECT count(*) FROM i WHERE v > 5) AS a, (SELECT avg(v) FROM i WHERE v > 9) AS b, "
+        "(SELECT max(k) FROM i) AS c, (SELECT count(*) FROM i WHERE v > 5) AS d FROM o WHERE k = 1",
+        "SELECT * FROM (SELECT count(*) FROM o JOIN i ON o.k = i.k WHERE o.v > 3), "
+        "(SELECT sum(i.v) FROM o JOIN i ON o.k = i.k WHERE i.v > 3), (SELECT count(DISTINCT v) FROM o), "
+        "(SELECT min(v) FILTER (k > 2) FROM o WHERE k < 5) AS m, (SELECT count(*) FROM o WHERE k > 5) AS n",
         "SELECT * FROM o ORDER BY (SELECT count(*) FROM i WHERE i.k = o.k), k, v, s",
         "WITH c AS (SELECT k, count(*) AS n FROM i GROUP BY k) "
         "SELECT * FROM o WHERE v > (SELECT n FROM c WHERE c.k = o.k)",
@@ -176,6 +182,7 @@ def test_places(query: str, workers: int, database: tuple[duckdb.DuckDBPyConnect
         "SELECT * FROM o, LATERAL (SELECT o.k + 1 AS a) AS s, "
         "LATERAL (SELECT count(*) AS b FROM i WHERE i.k = s.a) AS u",
         "SELECT * FROM o, n JOIN i ON i.k = n.k AND i.v = o.v",
+        "SELECT o.k, n.k, i.k FROM o, n FULL JOIN i ON o.k = i.k",
         "SELECT * FROM o JOIN n ON o.k = n.k AND EXISTS (SELECT 1 FROM i WHERE i.k = o.k AND i.v > n.v)",
         "SELECT * FROM o LEFT JOIN n ON o.k = n.k AND n.v IN (SELECT v FROM i WHERE i.k = n.k)",
         "SELECT * FROM o LEFT JOIN n ON o.k = n.k AND o.v NOT IN (SELECT v FROM i)",
