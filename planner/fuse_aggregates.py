@@ -80,7 +80,7 @@ class _Candidate:
 
 
 def _candidate(plan: Plan, context: Context) -> _Candidate | None:
-    outputs = tuple((id_, column(id_)) for id_ in plan.columns)
+    outputs: tuple[Output, ...] = tuple((id_, column(id_)) for id_ in plan.columns)
     inner = plan
     while isinstance(inner, Project):
         below = dict(inner.outputs)
@@ -138,7 +138,7 @@ def _fused(group: list[_Candidate]) -> Plan:
     outputs: list[Output] = []
     parts: list[list[exp.Expr]] = []
     for candidate in group:
-        names = {
+        names: dict[str, exp.Expr] = {
             old: column(new) for old, new in zip(candidate.columns, first.columns, strict=True) if old != new
         }
         parts.append([substitute(predicate, names) for predicate in candidate.predicates])
@@ -152,8 +152,10 @@ def _fused(group: list[_Candidate]) -> Plan:
     if all(rests):
         kept.append(disjunction(dict.fromkeys(conjunction(rest) for rest in rests)))
     source = Filter(first.source, tuple(kept)) if kept else first.source
-    merged, names = _once(filtered)
-    return Project(Aggregate(source, (), merged), tuple((id_, substitute(e, names)) for id_, e in outputs))
+    merged, duplicates = _once(filtered)
+    return Project(
+        Aggregate(source, (), merged), tuple((id_, substitute(e, duplicates)) for id_, e in outputs)
+    )
 
 
 def _once(calls: tuple[Output, ...]) -> tuple[tuple[Output, ...], dict[str, exp.Expr]]:
