@@ -106,17 +106,23 @@ def _source(table: Table, groups: dict[str, list[tuple[int, int]]] | None) -> st
     return f"({' UNION ALL '.join(parts)})"
 
 
+def bounds_sql(name: str, type_: str) -> tuple[str, str]:
+    """Aggregates that give the lowest and highest value as a number; empty for types without one."""
+    if type_.startswith(_NUMBERS) and not type_.endswith("]"):
+        return f"min({name})", f"max({name})"
+    if type_.startswith(_TIMES) and not type_.endswith("]"):
+        days = f"CASE WHEN isfinite({name}) THEN epoch({name}) / 86400 END"
+        return f"min({days})", f"max({days})"
+    return "", ""
+
+
 def _items(name: str, type_: str, counts: str) -> tuple[str, ...]:
     """What is computed of each column: values, distinct ones, the lowest and highest as numbers, the width."""
-    low = high = "NULL"
-    if type_.startswith(_NUMBERS) and not type_.endswith("]"):
-        low, high = f"min({name})::DOUBLE", f"max({name})::DOUBLE"
-    elif type_.startswith(_TIMES) and not type_.endswith("]"):
-        finite = f"FILTER (isfinite({name}))"
-        low, high = f"epoch(min({name}) {finite}) / 86400", f"epoch(max({name}) {finite}) / 86400"
+    low, high = bounds_sql(name, type_)
     text = type_ in ("VARCHAR", "BLOB")
     width = f"avg({'strlen' if type_ == 'VARCHAR' else 'octet_length'}({name}))" if text else "NULL"
-    return f"count({name})", counts.format(name), low, high, width
+    bounds = (f"{low}::DOUBLE", f"{high}::DOUBLE") if low else ("NULL", "NULL")
+    return f"count({name})", counts.format(name), *bounds, width
 
 
 def _sample(connection: duckdb.DuckDBPyConnection, source: str, rows: int) -> pyarrow.Table:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from sord.analyze import bounds_sql
 from sord.places import quoted
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from sord.planner.catalog import Matches
+    from sord.planner.catalog import Matches, Sample
 
 _REMEMBERED = 4096
 """Answers that a sample remembers at most."""
@@ -39,9 +40,9 @@ class Samples:
             self._database.register("rows", rows)
             self._database.execute(f"CREATE TABLE {name} AS SELECT {items} FROM rows")
             self._database.unregister("rows")
-        return TableSample(self, name, rows.num_rows, complete)
+        return TableSample(self, name, rows.num_rows, complete, types)
 
-    def ask(self, sql: str) -> tuple[int, ...] | None:
+    def ask(self, sql: str) -> tuple[float, ...] | None:
         """The first row of an answer; None if there is none."""
         with self._lock:
             assert self._database is not None
@@ -60,34 +61,71 @@ class Samples:
 class TableSample:
     """Implements the planner's :class:`~sord.planner.catalog.Sample`."""
 
-    def __init__(self, samples: Samples, name: str, rows: int, complete: bool) -> None:
+    def __init__(
+        self, samples: Samples, name: str, rows: int, complete: bool, types: tuple[tuple[str, str], ...]
+    ) -> None:
         self._samples = samples
         self.name = name
         self.rows = rows
         self.complete = complete
-        self._known: dict[str, tuple[int, ...] | None] = {}
+        bounds = ((column, bounds_sql(quoted(column), type_)) for column, type_ in types)
+        self._bounds = {column: found for column, found in bounds if all(found)}
+        self._known: dict[str, tuple[float, ...] | None] = {}
 
     def matches(self, predicates: tuple[str, ...], columns: tuple[str, ...]) -> Matches | None:
         from sord.planner.catalog import Matches
 
         both = " AND ".join(f"({predicate})" for predicate in predicates)
-        items = [f"count(*) FILTER ({predicate})" for predicate in predicates] if len(predicates) > 1 else []
-        items += [f"count(DISTINCT {quoted(column)}) FILTER ({both})" for column in columns]
-        found = self._ask(f"SELECT {', '.join([f'count(*) FILTER ({both})', *items])} FROM {self.name}")
+        counted = [f"count(*) FILTER ({predicate})" for predicate in (both, *predicates)]
+        distinct = [f"count(DISTINCT {quoted(column)}) FILTER ({both})" for column in columns]
+        ordered = [column for column in columns if column in self._bounds]
+        ranges = [
+            f"({bound} FILTER ({both}))::DOUBLE" for column in ordered for bound in self._bounds[column]
+        ]
+        found = self._ask(f"SELECT {', '.join(counted + distinct + ranges)} FROM {self.name}")
         if found is None:
             return None
-        several = len(predicates) if len(predicates) > 1 else 0
-        each = found[1 : 1 + several] or found[:1]
-        return Matches(found[0], each, dict(zip(columns, found[1 + several :], strict=True)))
+        counts, found = found[: len(counted)], found[len(counted) :]
+        bounds = iter(found[len(columns) :])
+        return Matches(
+            int(counts[0]),
+            tuple(map(int, counts[1:])),
+            {column: int(number) for column, number in zip(columns, found, strict=False)},
+            {column: (next(bounds), next(bounds)) for column in ordered},
+        )
 
-    def combinations(self, columns: tuple[str, ...]) -> int | None:
-        names = ", ".join(map(quoted, columns))
-        found = self._ask(f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {self.name})")
-        return None if found is None else found[0]
+    def combinations(self, expressions: tuple[str, ...], where: tuple[str, ...]) -> int | None:
+        distinct = f"SELECT DISTINCT {', '.join(expressions)} FROM {self.name}{_where(where)}"
+        found = self._ask(f"SELECT count(*) FROM ({distinct})")
+        return None if found is None else int(found[0])
 
-    def _ask(self, sql: str) -> tuple[int, ...] | None:
+    def pairs(
+        self, keys: tuple[str, ...], where: tuple[str, ...],
+        other: Sample, other_keys: tuple[str, ...], other_where: tuple[str, ...],
+    ) -> int | None:  # fmt: skip
+        if not isinstance(other, TableSample) or other._samples is not self._samples:
+            return None
+        if other is self and not self.complete:
+            return None  # its rows are not independent of themselves
+        # Counted by key first: frequent keys would have very many pairs.
+        sides = (self._grouped(keys, where), other._grouped(other_keys, other_where))
+        equal = " AND ".join(f"a.k{number} = b.k{number}" for number in range(len(keys)))
+        found = self._ask(
+            f"SELECT coalesce(sum(a.n * b.n), 0) FROM {sides[0]} a JOIN {sides[1]} b ON {equal}"
+        )
+        return None if found is None else int(found[0])
+
+    def _grouped(self, keys: tuple[str, ...], where: tuple[str, ...]) -> str:
+        items = ", ".join(f"{key} AS k{number}" for number, key in enumerate(keys))
+        return f"(SELECT {items}, count(*) AS n FROM {self.name}{_where(where)} GROUP BY ALL)"
+
+    def _ask(self, sql: str) -> tuple[float, ...] | None:
         if sql not in self._known:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[sql] = self._samples.ask(sql)
         return self._known[sql]
+
+
+def _where(predicates: tuple[str, ...]) -> str:
+    return f" WHERE {' AND '.join(f'({predicate})' for predicate in predicates)}" if predicates else ""

@@ -39,7 +39,7 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
     cursor.execute(
         "CREATE OR REPLACE TEMP TABLE footers AS SELECT file_name, row_group_id, row_group_num_rows, type, "
         "path_in_schema, stats_min_value, stats_max_value, stats_null_count, num_values, total_uncompressed_size, "
-        f"data_page_offset, dictionary_page_offset FROM parquet_metadata({listed})"
+        f"data_page_offset, dictionary_page_offset, stats_distinct_count FROM parquet_metadata({listed})"
     )
     groups = cursor.execute(
         "SELECT file_name, row_group_id, any_value(row_group_num_rows) FROM footers GROUP BY 1, 2 ORDER BY 1, 2"
@@ -54,7 +54,9 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
         "max(coalesce(try_cast(stats_max_value AS DOUBLE), epoch(try_cast(stats_max_value AS TIMESTAMP)) / 86400)), "
         "CASE WHEN count(stats_null_count) = count(*) THEN sum(stats_null_count) END, sum(num_values), "
         "sum(total_uncompressed_size), "
-        "sum(greatest(coalesce(data_page_offset - dictionary_page_offset, 0), 0)), avg(row_group_num_rows) "
+        "sum(greatest(coalesce(data_page_offset - dictionary_page_offset, 0), 0)), avg(row_group_num_rows), "
+        # DuckDB writes this, of each chunk that has a dictionary.
+        "CASE WHEN count(stats_distinct_count) = count(*) THEN avg(stats_distinct_count) END "
         "FROM footers GROUP BY 1"
     ).fetchall()
     clusterings, ranges = _clusterings(cursor, types)
@@ -62,9 +64,20 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
     clustered = {clustering.column for clustering in clusterings}
     statistics = {
         name: _column(
-            types[name], physical, low, high, nulls, values, size, dictionary, rows, name in clustered, total
+            types[name],
+            physical,
+            low,
+            high,
+            nulls,
+            values,
+            size,
+            dictionary,
+            rows,
+            counted,
+            name in clustered,
+            total,
         )
-        for name, physical, low, high, nulls, values, size, dictionary, rows in chunks
+        for name, physical, low, high, nulls, values, size, dictionary, rows, counted in chunks
         if name in types
     }
     files = tuple(
@@ -123,6 +136,7 @@ def _column(
     size: int,
     dictionary: int,
     rows_per_group: float,
+    counted: float | None,
     clustered: bool,
     total: float,
 ) -> ColumnStatistics:
@@ -131,7 +145,11 @@ def _column(
     fraction = (nulls + max(total - values, 0)) / max(total, 1.0) if known and nulls is not None else None
     values, rows_per_group = max(values, 1), max(rows_per_group, 1.0)
     groups = max(values / rows_per_group, 1.0)
-    in_group = _distinct_in_group(_PHYSICAL.get(physical), size / groups, dictionary / groups, rows_per_group)
+    in_group = counted
+    if in_group is None:
+        in_group = _distinct_in_group(
+            _PHYSICAL.get(physical), size / groups, dictionary / groups, rows_per_group
+        )
     distinct = None
     if in_group is not None:
         distinct = in_group * groups if clustered else total_distinct(in_group, rows_per_group, values)
@@ -167,7 +185,8 @@ def _distinct_in_group(width: int | None, size: float, dictionary: float, rows: 
                 low = middle
             else:
                 high = middle
-        return high
+        # Runs of one value take no bits for each row; the dictionary, which is compressed, has at least so many.
+        return min(max(high, dictionary / width), rows)
     bits = (size - dictionary) * 8 / rows
     if dictionary > size * 0.2 or bits > 15:
         return rows

@@ -8,7 +8,32 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from sord.planner.expressions import column_id, references
+from sord.planner.catalog import Sample
+from sord.planner.expressions import column_id, references, substitute
+from sord.planner.render import expression_sql
+
+_ENOUGH = 20
+"""Rows of a sample from which distinct values are told."""
+_SATURATED = 0.9
+"""The share of distinct rows in a sample from which on it can't tell many from very many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a column was computed from: an expression over the columns of one scan of an analysed table."""
+
+    scan: str
+    """The same for all columns of a scan, and for no others."""
+    sample: Sample
+    where: tuple[str, ...]
+    """What the scan's rows satisfy, over the table's columns."""
+    matching: int
+    """Rows of the sample that do."""
+    rows: float
+    """The scan's rows that do."""
+    expression: exp.Expr
+    distinct: float
+    """Distinct values among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +48,22 @@ class ColumnEstimate:
     """Whether ``distinct`` comes from statistics rather than from a guess."""
     common: Mapping[str, float] = field(default_factory=dict)
     """Values that are much more frequent than the average, and their shares of the rows."""
+    normal: tuple[float, float] | None = None
+    """Mean and standard deviation of values that lie around a mean: counts and sums."""
+    origin: Origin | None = None
+    domain: float | None = None
+    """Distinct values between minimum and maximum before rows were dropped for other reasons; None: ``distinct``."""
+    nulls: float = 0.0
+    """The share of rows in which it is NULL."""
+    filtered: str = ""
+    """Which column this is of which table after which filter, the same in all places of a query."""
+    joined: frozenset[str] = frozenset()
+    """With which of those columns it has been joined, so that it has no other values."""
+
+    @property
+    def values(self) -> float:
+        """The values that a key of this column is one of."""
+        return max(self.distinct, self.domain or 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +79,71 @@ class Estimate:
         return max(4.0, sum(self.columns[id_].width if id_ in self.columns else 8.0 for id_ in wanted))
 
     def distinct(self, expressions: Iterable[exp.Expr]) -> float:
-        """Distinct combinations of expressions: a product with exponents 1, ½, ¼, … at most the rows."""
-        numbers = sorted((self._distinct(expression) for expression in expressions), reverse=True)
-        product, exponent = 1.0, 1.0
-        for number in numbers:
-            product *= number**exponent
-            exponent = max(exponent / 2, 0.125)
-        return max(1.0, min(product, self.rows))
+        """Distinct combinations of expressions, at most the rows.
+
+        Those of one analysed table are counted in its sample, as columns of one table depend on each other, and
+        multiplied with those of others. Otherwise it is a product with exponents 1, ½, ¼, …
+        """
+        alone: list[float] = []
+        tables: list[float] = []
+        together: dict[str, list[exp.Expr]] = {}
+        for expression in expressions:
+            origin = self.origin(expression)
+            if origin is None:
+                alone.append(self._distinct(expression))
+            else:
+                together.setdefault(origin.scan, []).append(expression)
+        for members in together.values():
+            if len(members) == 1 and column_id(members[0]) is not None:
+                tables.append(self._distinct(members[0]))
+            else:
+                tables.append(self._combinations(members))
+        number = math.prod(tables) * _product(alone)
+        if len(tables) + len(alone) > 1 and max(*tables, *alone) < _SATURATED * self.rows:
+            number = drawn(number, max(self.rows, number), self.rows)
+        return max(1.0, min(number, self.rows))
+
+    def origin(self, expression: exp.Expr) -> Origin | None:
+        """Where the values come from, if that is one scan of an analysed table."""
+        id_ = column_id(expression)
+        if id_ is not None:
+            return self.columns[id_].origin if id_ in self.columns else None
+        used = references(expression)
+        origins = {id_: self.columns[id_].origin for id_ in used if id_ in self.columns}
+        first = next(iter(origins.values()), None)
+        if first is None or len(origins) < len(used):
+            return None
+        changes: dict[str, exp.Expr] = {}
+        for id_, origin in origins.items():
+            if origin is None or origin.scan != first.scan:
+                return None
+            changes[id_] = origin.expression
+        return replace(first, expression=substitute(expression, changes))
+
+    def _combinations(self, members: list[exp.Expr]) -> float:
+        """Of expressions over one scan."""
+        origins = [origin for member in members if (origin := self.origin(member)) is not None]
+        first = origins[0]
+        texts = tuple(expression_sql(origin.expression) for origin in origins)
+        found = first.sample.combinations(texts, first.where)
+        numbers = [self._distinct(member) for member in members]
+        if found is None or (first.matching < _ENOUGH and not first.sample.complete):
+            return _product(numbers)
+        if first.sample.complete:
+            number = float(found)
+        elif found < _SATURATED * first.matching:
+            number = total_distinct(float(found), float(first.matching), first.rows)
+        else:
+            number = max(float(found), min(_product(origin.distinct for origin in origins), first.rows))
+        # Joins and filters further up have left only some of the rows, as the columns with most values show.
+        left = 1.0
+        for member in members:
+            for id_ in references(member):
+                source = self.columns[id_].origin
+                assert source is not None
+                left = min(left, self.columns[id_].distinct / max(source.distinct, 1.0))
+        plain = [n for member, n in zip(members, numbers, strict=True) if column_id(member) is not None]
+        return max(1.0, drawn(number, first.rows, first.rows * left), *plain)
 
     def _distinct(self, expression: exp.Expr) -> float:
         id_ = column_id(expression)
@@ -58,6 +157,15 @@ class Estimate:
                 per = {"YEAR": 365.25, "MONTH": 12, "DAY": 31}.get(expression.name.upper(), 1)
                 return max(1.0, days / per + 1 if expression.name.upper() == "YEAR" else float(per))
         return max(1.0, min(max(used, default=1.0), self.rows, 1e4 if used else 1.0))
+
+
+def _product(numbers: Iterable[float]) -> float:
+    """Exponential back-off: numbers of distinct values are multiplied as if they depended on each other somewhat."""
+    product, exponent = 1.0, 1.0
+    for number in sorted(numbers, reverse=True):
+        product *= number**exponent
+        exponent = max(exponent / 2, 0.125)
+    return product
 
 
 def scaled(source: Estimate, rows: float) -> Estimate:

@@ -77,6 +77,8 @@ class Matches:
     """Rows for which one predicate holds, in order."""
     distinct: Mapping[str, int]
     """Distinct values of columns, NULL aside, among the rows for which all hold."""
+    ranges: Mapping[str, tuple[float | None, float | None]]
+    """Lowest and highest value there of columns that are numbers or times, as in :class:`ColumnStatistics`."""
 
 
 class Sample(Protocol):
@@ -89,8 +91,14 @@ class Sample(Protocol):
     def matches(self, predicates: tuple[str, ...], columns: tuple[str, ...]) -> Matches | None:
         """How many rows satisfy SQL conditions, and their distinct values in ``columns``. None: it can't tell."""
 
-    def combinations(self, columns: tuple[str, ...]) -> int | None:
-        """Distinct combinations of columns. None: it can't tell."""
+    def combinations(self, expressions: tuple[str, ...], where: tuple[str, ...]) -> int | None:
+        """Distinct combinations of SQL expressions in rows that satisfy conditions. None: it can't tell."""
+
+    def pairs(
+        self, keys: tuple[str, ...], where: tuple[str, ...],
+        other: Sample, other_keys: tuple[str, ...], other_where: tuple[str, ...],
+    ) -> int | None:  # fmt: skip
+        """Pairs of rows of two samples with equal keys among those that satisfy conditions. None: it can't tell."""
 
 
 @dataclass(frozen=True, slots=True)

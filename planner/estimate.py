@@ -6,13 +6,14 @@ its successors). Estimates are remembered per node, which is safe because nodes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import replace
 
 from sqlglot import exp
 
 from sord.planner.cardinality import ColumnEstimate, Estimate, scaled
-from sord.planner.expressions import column_id
+from sord.planner.expressions import column, column_id, references, substitute
+from sord.planner.join_size import join
 from sord.planner.logical import (
     Aggregate,
     AssertOneRow,
@@ -29,8 +30,12 @@ from sord.planner.logical import (
     Window,
     With,
 )
-from sord.planner.sampled import sampled
+from sord.planner.render import expression_sql
+from sord.planner.sampled import sampled, with_origins
 from sord.planner.selectivity import filtered
+
+_FEW = 0.5
+"""The share of rows below which a filter may have left only a part of the ranges of other columns."""
 
 
 class Estimator:
@@ -53,8 +58,7 @@ class Estimator:
         if isinstance(plan, Scan):
             return _scan(plan)
         if isinstance(plan, Filter):
-            source = self(plan.input)
-            return sampled(plan, source) or filtered(source, plan.predicates)
+            return _filter(self(plan.input), plan)
         if isinstance(plan, Project):
             return _project(self(plan.input), plan)
         if isinstance(plan, Join):
@@ -63,7 +67,7 @@ class Estimator:
             return _aggregate(self(plan.input), plan)
         if isinstance(plan, Window):
             source = self(plan.input)
-            added = {id_: ColumnEstimate(source.rows) for id_, _ in plan.calls}
+            added = {id_: _window_call(call, source, plan.partition) for id_, call in plan.calls}
             return Estimate(source.rows, {**source.columns, **added})
         if isinstance(plan, SetOperation):
             return self._set_operation(plan)
@@ -113,15 +117,44 @@ def _scan(plan: Scan) -> Estimate:
         distinct = known.distinct
         if distinct is None and known.minimum is not None and known.maximum is not None:
             distinct = min(rows, known.maximum - known.minimum + 1)
+        number = max(1.0, distinct if distinct is not None else _unknown(rows))
         columns[id_] = ColumnEstimate(
-            max(1.0, distinct if distinct is not None else _unknown(rows)),
+            number,
             known.minimum,
             known.maximum,
             known.width,
             distinct is not None,
             dict(known.common),
+            domain=number,
+            nulls=known.null_fraction or 0.0,
         )
+    if plan.table.sample is not None:
+        sample = plan.table.sample
+        return Estimate(rows, with_origins(plan, sample, columns, (), sample.rows, rows))
     return Estimate(rows, columns)
+
+
+def _filter(source: Estimate, plan: Filter) -> Estimate:
+    if not isinstance(plan.input, Scan):
+        return filtered(source, plan.predicates)
+    estimate = sampled(plan, source)
+    if estimate is None:
+        estimate = filtered(source, plan.predicates)
+        if estimate.rows < _FEW * source.rows:
+            # Which part of the range of other columns is left isn't known: a year has a range of days, a month hasn't.
+            used = references(*plan.predicates)
+            unsure = {
+                id_: known if id_ in used else replace(known, minimum=None, maximum=None)
+                for id_, known in estimate.columns.items()
+            }
+            estimate = Estimate(estimate.rows, unsure)
+    names = {id_: column(name) for id_, name in plan.input.outputs}
+    where = sorted(expression_sql(substitute(predicate, names)) for predicate in plan.predicates)
+    base = f"{plan.input.table.name} {where} "
+    columns = {
+        id_: replace(known, filtered=base + names[id_].name) for id_, known in estimate.columns.items()
+    }
+    return Estimate(estimate.rows, columns)
 
 
 def _unknown(rows: float) -> float:
@@ -129,60 +162,13 @@ def _unknown(rows: float) -> float:
     return max(1.0, rows if rows < 1000 else rows / 10)
 
 
-def join(
-    kind: str,
-    left: Estimate,
-    right: Estimate,
-    keys: Iterable[tuple[exp.Expr, exp.Expr]],
-    residual: Iterable[exp.Expr],
-) -> Estimate:
-    """The rows of a join: containment of the smaller key domain in the larger."""
-    keys, residual = list(keys), list(residual)
-    domain_left = left.distinct(a for a, _ in keys) if keys else 1.0
-    domain_right = right.distinct(b for _, b in keys) if keys else 1.0
-    if kind in ("semi", "anti"):
-        matched = min(1.0, domain_right / max(domain_left, 1.0)) if keys else 1.0
-        matched *= 0.7 ** len(residual)
-        fraction = matched if kind == "semi" else max(1 - matched, 0.1)
-        result = scaled(left, left.rows * fraction)
-        id_ = column_id(keys[0][0]) if len(keys) == 1 else None
-        if kind == "anti" or id_ is None or id_ not in result.columns:
-            return result
-        narrowed = replace(result.columns[id_], distinct=min(result.columns[id_].distinct, domain_right))
-        return Estimate(result.rows, {**result.columns, id_: narrowed})
-    both = Estimate(
-        left.rows * right.rows / max(domain_left, domain_right, 1.0), {**left.columns, **right.columns}
-    )
-    columns = dict(both.columns)
-    for a, b in keys:
-        # The key's values are those that both sides have.
-        for side in (column_id(a), column_id(b)):
-            if side in columns:
-                fewest = min(domain_left, domain_right) if len(keys) == 1 else columns[side].distinct
-                columns[side] = replace(columns[side], distinct=min(columns[side].distinct, fewest))
-    capped = {
-        id_: column if column.distinct <= both.rows else replace(column, distinct=max(both.rows, 1.0))
-        for id_, column in columns.items()
-    }
-    result = Estimate(both.rows, capped)
-    if residual:
-        result = (
-            filtered(result, residual)
-            if kind == "inner"
-            else scaled(result, result.rows * 0.5 ** len(residual))
-        )
-    if kind in ("left", "full") and result.rows < left.rows:
-        result = Estimate(left.rows, result.columns)
-    if kind == "full":
-        result = Estimate(max(result.rows, left.rows + right.rows * 0.1), result.columns)
-    return result
-
-
 def _project(source: Estimate, plan: Project) -> Estimate:
     columns = {}
     for id_, expression in plan.outputs:
         known = source.columns.get(column_id(expression) or "")
-        columns[id_] = known or ColumnEstimate(source.distinct([expression]))
+        columns[id_] = known or ColumnEstimate(
+            source.distinct([expression]), origin=source.origin(expression)
+        )
     return Estimate(source.rows, columns)
 
 
@@ -193,10 +179,43 @@ def _aggregate(source: Estimate, plan: Aggregate) -> Estimate:
     columns = {}
     for id_, expression in plan.keys:
         known = source.columns.get(column_id(expression) or "")
-        columns[id_] = replace(known, distinct=min(known.distinct, rows)) if known else ColumnEstimate(rows)
+        # Every value is there once, which a sample of the input doesn't tell of.
+        columns[id_] = (
+            replace(known, distinct=min(known.distinct, rows), common={}, origin=None, filtered="")
+            if known
+            else ColumnEstimate(rows)
+        )
     for id_, call in plan.calls:
         # Counts (and sums of partial counts, which are cast) lie around their average: few of them are different.
         counts = isinstance(call, (exp.Count, exp.Cast))
         most = 10 * max(source.rows / max(rows, 1.0), 10.0) if counts else rows
-        columns[id_] = ColumnEstimate(max(1.0, min(rows / 2, most)), width=16.0)
+        normal = _normal(call, source, max(source.rows / max(rows, 1.0), 1.0))
+        columns[id_] = ColumnEstimate(max(1.0, min(rows / 2, most)), width=16.0, normal=normal)
     return Estimate(rows, columns)
+
+
+def _normal(call: exp.Expr, source: Estimate, group: float) -> tuple[float, float] | None:
+    """Mean and deviation of an aggregate over groups whose sizes are Poisson distributed around ``group``."""
+    spread = max(group - 1, 0.1)
+    if isinstance(call, exp.Count) and not isinstance(call.this, exp.Distinct):
+        return group, math.sqrt(spread)
+    if not isinstance(call, (exp.Sum, exp.Avg)):
+        return None
+    column = source.columns.get(column_id(call.this) or "")
+    if column is None or column.minimum is None or column.maximum is None:
+        return None
+    mean = (column.minimum + column.maximum) / 2
+    variance = (column.maximum - column.minimum) ** 2 / 12
+    if isinstance(call, exp.Avg):
+        return mean, math.sqrt(variance / group)
+    return group * mean, math.sqrt(group * variance + spread * mean**2)
+
+
+def _window_call(call: exp.Expr, source: Estimate, partition: tuple[exp.Expr, ...]) -> ColumnEstimate:
+    partitions = source.distinct(partition) if partition else 1.0
+    function = call.this if isinstance(call, exp.Window) else call
+    if isinstance(function, (exp.RowNumber, exp.Rank, exp.DenseRank)):
+        size = max(source.rows / partitions, 1.0)
+        return ColumnEstimate(size, 1.0, size, known=True)
+    ordered = isinstance(call, exp.Window) and call.args.get("order") is not None
+    return ColumnEstimate(source.rows if ordered else partitions)

@@ -19,10 +19,10 @@ from sord.planner.context import Context
 from sord.planner.cost import Layout, choose
 from sord.planner.cost import scan as scan_cost
 from sord.planner.estimate import Estimator
-from sord.planner.estimate import join as estimate_join
 from sord.planner.expressions import column, references
 from sord.planner.join_block import JoinBlock, Relation, take_apart
 from sord.planner.join_graph import connected_pairs, intervals, neighbours_of
+from sord.planner.join_size import join as estimate_join
 from sord.planner.logical import Filter, Join, Plan, Project, Scan
 from sord.planner.proofs import is_one_row
 

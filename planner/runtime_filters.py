@@ -17,8 +17,8 @@ from sord.planner.context import Context, is_integer
 from sord.planner.delivered import delivered
 from sord.planner.distribution import Replicated, Single, Sorted
 from sord.planner.estimate import Estimator
-from sord.planner.estimate import join as estimate_join
 from sord.planner.expressions import column, column_id
+from sord.planner.join_size import join as estimate_join
 from sord.planner.logical import (
     Aggregate,
     Exchange,

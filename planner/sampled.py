@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sord.planner.cardinality import ColumnEstimate, Estimate, drawn, total_distinct
+from sord.planner.cardinality import ColumnEstimate, Estimate, Origin, drawn, total_distinct
 from sord.planner.catalog import Matches, Sample
 from sord.planner.expressions import column, references, substitute
 from sord.planner.logical import Filter, Scan
 from sord.planner.render import expression_sql
-from sord.planner.selectivity import combined, filtered, selectivity
+from sord.planner.selectivity import combined, filtered, selectivity, within
 
 _SURE = 5
 """Rows of the sample that have to be left to be believed."""
@@ -39,7 +39,27 @@ def sampled(plan: Filter, source: Estimate) -> Estimate | None:
     rows = source.rows * _fraction(plan, source, sample, matches)
     # Which values equalities and lists leave is known without looking.
     narrowed = filtered(source, plan.predicates).columns
-    return Estimate(rows, _columns(source, narrowed, names, sample, matches, rows))
+    columns = _columns(source, narrowed, names, sample, matches, rows)
+    return Estimate(rows, with_origins(scan, sample, columns, texts, matches.rows, rows))
+
+
+def with_origins(
+    scan: Scan,
+    sample: Sample,
+    columns: Mapping[str, ColumnEstimate],
+    where: tuple[str, ...],
+    matching: int,
+    rows: float,
+) -> dict[str, ColumnEstimate]:
+    """The columns of an analysed table's scan, remembering that they are."""
+    name = scan.outputs[0][0] if scan.outputs else ""
+    return {
+        id_: replace(
+            columns[id_],
+            origin=Origin(name, sample, where, matching, rows, column(stored), columns[id_].distinct),
+        )
+        for id_, stored in scan.outputs
+    }
 
 
 def _fraction(plan: Filter, source: Estimate, sample: Sample, matches: Matches) -> float:
@@ -77,5 +97,12 @@ def _columns(
             if found > 0.9 * matches.rows:
                 # Hardly a value was seen twice: the sample can't tell many from very many.
                 distinct = max(found, min(drawn(before.distinct, source.rows, rows), rows))
-        result[id_] = replace(before, distinct=max(1.0, min(distinct, rows)), known=True, common={})
+        column_ = narrowed[id_]
+        low, high = matches.ranges.get(names.get(id_, ""), (None, None))
+        # Of very many values a sample that isn't complete hardly has the lowest and the highest.
+        if sample.complete or (before.distinct < source.rows / 2 and matches.rows >= _ENOUGH):
+            column_ = within(before, low, high)
+        result[id_] = replace(
+            column_, distinct=max(1.0, min(distinct, rows)), nulls=before.nulls, known=True, common={}
+        )
     return result

@@ -90,7 +90,8 @@ def selectivity(predicate: exp.Expr, source: Estimate) -> float:
         guess = _GUESS["like" if text.startswith("%") else "prefix"]
         return math.pow(guess, max(1.0, 0.5 + pieces / 2))
     if isinstance(predicate, exp.Is):
-        return 0.02
+        tested = source.columns.get(column_id(predicate.this) or "")
+        return 0.02 if tested is None else max(tested.nulls, 1e-4)
     if isinstance(predicate, exp.Boolean):
         return 1.0 if predicate.this else 0.0
     if isinstance(predicate, exp.EQ):
@@ -132,6 +133,10 @@ def _range_fraction(expression: exp.Expr, sign: str, constant: exp.Expr, source:
     id_ = column_id(expression)
     column = source.columns.get(id_) if id_ is not None else None
     value = constant_value(constant)
+    if column is not None and column.normal is not None and value is not None:
+        mean, deviation = column.normal
+        below = 0.5 * math.erfc((mean - value) / max(deviation, 1e-9) / math.sqrt(2))
+        return max(below if sign == "<" else 1 - below, 1e-4)
     if column is None or value is None or column.minimum is None or column.maximum is None:
         return None
     span = column.maximum - column.minimum
@@ -142,17 +147,39 @@ def _range_fraction(expression: exp.Expr, sign: str, constant: exp.Expr, source:
 
 
 def _narrow(predicate: exp.Expr, columns: dict[str, ColumnEstimate]) -> None:
-    """An equality leaves one value of its column; an IN list as many as it has."""
+    """An equality leaves one value of its column, an IN list as many as it has, a comparison a part of the range."""
     if isinstance(predicate, exp.EQ):
         for side, other in ((predicate.this, predicate.expression), (predicate.expression, predicate.this)):
             id_ = column_id(side)
             if id_ in columns and not references(other):
-                columns[id_] = replace(columns[id_], distinct=1.0, known=True)
+                columns[id_] = replace(columns[id_], distinct=1.0, domain=1.0, nulls=0.0, known=True)
     elif isinstance(predicate, exp.In):
         id_ = column_id(predicate.this)
         if id_ in columns and predicate.expressions:
             number = min(columns[id_].distinct, float(len(predicate.expressions)))
-            columns[id_] = replace(columns[id_], distinct=number, known=True)
+            columns[id_] = replace(columns[id_], distinct=number, domain=number, nulls=0.0, known=True)
+    elif isinstance(predicate, exp.Between):
+        id_ = column_id(predicate.this)
+        if id_ in columns:
+            columns[id_] = within(
+                columns[id_], *(constant_value(predicate.args[end]) for end in ("low", "high"))
+            )
+    else:
+        bound = _comparison(predicate)
+        if bound is not None and bound[0] in columns:
+            value = constant_value(bound[2])
+            low, high = (None, value) if bound[1] == "<" else (value, None)
+            columns[bound[0]] = within(columns[bound[0]], low, high)
+
+
+def within(column: ColumnEstimate, low: float | None, high: float | None) -> ColumnEstimate:
+    """A column of which only values between ``low`` and ``high`` are left (None: no bound), values being uniform."""
+    if column.minimum is None or column.maximum is None:
+        return column
+    low = column.minimum if low is None else min(max(low, column.minimum), column.maximum)
+    high = column.maximum if high is None else max(min(high, column.maximum), low)
+    share = min(1.0, (high - low + 1) / (column.maximum - column.minimum + 1))
+    return replace(column, minimum=low, maximum=high, domain=max(column.values * share, 1.0))
 
 
 def constant_value(expression: exp.Expr) -> float | None:
