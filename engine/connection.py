@@ -252,6 +252,8 @@ class Connection:
             assert relation is not None
             return relation
         from sord.distributed import DistributedRelation
+        from sord.storing import summarizing
+        from sord.writing import writing
 
         if kind == duckdb.StatementType.EXPLAIN:
             from sord.explain import explain
@@ -264,16 +266,31 @@ class Connection:
 
                 with self.catalog.lock:
                     text, described = bind(self._database, text, params)
-            return DistributedRelation(self, text, described or self.catalog.describe(text))
-        return self._executed(text, params)
+            return summarizing(self, text) or DistributedRelation(
+                self, text, described or self.catalog.describe(text)
+            )
+        written = writing(self, statement, params)
+        if written is None:
+            return self._executed(statement, params)
+        result = written.execute()
+        self.catalog.executed(text)
+        return result
 
-    def _executed(self, text: str, params: Parameters | None = None) -> Relation:
+    def _executed(self, statement: Statement, params: Parameters | None = None) -> Relation:
         """A statement that DuckDB executes."""
+        from sord.distributed import Clock, local_report
+
+        kind, text = statement
+        clock = Clock()
         with self.catalog.lock, interruptible(self._database):
             relation = self._database.sql(text) if params is None else self._database.sql(text, params=params)
             self.catalog.executed(text)
         assert relation is not None
-        return LocalRelation(relation, self.catalog, lock=self.catalog.lock)
+        result = LocalRelation(relation, self.catalog, lock=self.catalog.lock)
+        if self._coordinator is not None:
+            name = kind.name.replace("_", " ")
+            result.report = local_report(clock, f"a {name} statement is executed by DuckDB")
+        return result
 
     def _vacuum(self, statement: Statement) -> Relation:
         """ANALYZE of what we know as tables, although DuckDB calls most of them views; the rest is DuckDB's."""
@@ -281,13 +298,13 @@ class Connection:
 
         found = analyzed(statement)
         if found is None:
-            return self._executed(statement.text)
+            return self._executed(statement)
         name, columns = found
         if name is None:
             self.analyze()
         elif not self.catalog.analyze(name, columns):
-            return self._executed(statement.text)
-        return self._executed("ANALYZE")
+            return self._executed(statement)
+        return self._executed(statement._replace(text="ANALYZE"))
 
     def check_open(self) -> None:
         """Raises :class:`sord.Error` if it has been closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sord.connection import Connection
     from sord.exec.execution import Execution
     from sord.planner.physical import DistributedPlan
+    from sord.planner.sink import Sink
 
 _SHOWN = 10_000
 """Rows that are fetched to be shown; DuckDB prints the first and last few of them."""
@@ -32,7 +34,7 @@ _OF_FILES = ("Error", "IOException", "InvalidInputException", "SerializationExce
 """DuckDB's exceptions that damaged files cause; the first is what it raises for a broken page."""
 
 
-class _Clock:
+class Clock:
     """Since when a query runs, and how long it took to plan."""
 
     def __init__(self) -> None:
@@ -53,10 +55,21 @@ class _Clock:
 class DistributedRelation(Relation):
     """A query that a fleet answers, or one DuckDB where the planner doesn't know a construct."""
 
-    def __init__(self, connection: Connection, text: str, described: list[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        text: str,
+        described: list[tuple[str, str]],
+        enclosed: tuple[str, list[tuple[str, str]], Sink] | None = None,
+    ) -> None:
+        """``described`` are the result's names and types.
+
+        If ``text`` isn't a query but has one in it, ``enclosed`` is that query, its columns and what is around it.
+        """
         self._connection = connection
         self._text = text
         self._described = described
+        self._planned = enclosed or (text, described, None)
 
     @property
     def columns(self) -> list[str]:
@@ -69,7 +82,7 @@ class DistributedRelation(Relation):
     def reader(self, batch_rows: int = BATCH_ROWS) -> pyarrow.RecordBatchReader:
         import pyarrow
 
-        clock = _Clock()
+        clock = Clock()
         plan = self._plan()
         clock.planned()
         if isinstance(plan, str):
@@ -118,6 +131,22 @@ class DistributedRelation(Relation):
         if rows > _SHOWN:
             print(f"The first {rows:,} rows were fetched; there are more.")
 
+    def write_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Run the query into a Parquet file, or into a folder if ``path`` is one or ends with a slash.
+
+        It appears, or replaces another file, when it is complete. Into a folder, which must be new or empty, each
+        worker writes a file of its own.
+        """
+        from sord.copying import copy_query
+        from sord.enclosed import Copy
+
+        target = os.fspath(path)
+        if not os.path.isdir(os.path.dirname(target.rstrip("/")) or "."):
+            raise Error(f"cannot write {target!r}: its folder does not exist")
+        copy = copy_query(self._connection, Copy(self._text, target, {"format": "parquet"}))
+        assert copy is not None
+        self.report = copy.execute().report
+
     def explain(self) -> str:
         """The logical plan and the fragments; for what one DuckDB answers, the reason and DuckDB's plan."""
         plan = self._plan()
@@ -145,7 +174,8 @@ class DistributedRelation(Relation):
         connection = self._connection
         try:
             with _no_collections():
-                return plan_query(self._text, connection.catalog, connection.options, self._described)
+                text, described, sink = self._planned
+                return plan_query(text, connection.catalog, connection.options, described, sink)
         except Unsupported as reason:
             return str(reason)
         except (Error, duckdb.Error):
@@ -155,18 +185,21 @@ class DistributedRelation(Relation):
             return f"the planner failed: {type(error).__name__}: {error}"
 
     def _read(self, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
-        clock = _Clock()
+        clock = Clock()
         plan = self._plan()
         clock.planned()
         if isinstance(plan, str):
             result = self._fallback(call)
-            self.report = _local_report(clock, plan)
+            self.report = local_report(clock, plan)
             return result
         with self._connection.execute(plan) as execution:
             with _naming_files(plan), execution.guard():
-                result = call(execution.relation)
+                result = self._call(execution, call)
             self.report = _report(execution, clock)
         return result
+
+    def _call(self, execution: Execution, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
+        return call(execution.relation)
 
     def _fallback(self, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
         """``call`` with the query on one DuckDB."""
@@ -180,13 +213,13 @@ class DistributedRelation(Relation):
             raise QueryCancelled("the query was cancelled") from None
 
     def _here(
-        self, source: Iterator[pyarrow.RecordBatch], clock: _Clock, reason: str
+        self, source: Iterator[pyarrow.RecordBatch], clock: Clock, reason: str
     ) -> Iterator[pyarrow.RecordBatch]:
         yield from source
-        self.report = _local_report(clock, reason)
+        self.report = local_report(clock, reason)
 
     def _there(
-        self, source: pyarrow.RecordBatchReader, execution: Execution, clock: _Clock, plan: DistributedPlan
+        self, source: pyarrow.RecordBatchReader, execution: Execution, clock: Clock, plan: DistributedPlan
     ) -> Iterator[pyarrow.RecordBatch]:
         with execution:
             while True:
@@ -245,7 +278,7 @@ def _files_behind(plan: DistributedPlan, error: QueryError) -> list[str]:
     return [path for path in paths if any(path.replace("'", "''") in text for text in texts)]
 
 
-def _report(execution: Execution, clock: _Clock) -> Report:
+def _report(execution: Execution, clock: Clock) -> Report:
     from sord.planner.fragment import Place
 
     details = execution.report
@@ -262,7 +295,8 @@ def _report(execution: Execution, clock: _Clock) -> Report:
     )
 
 
-def _local_report(clock: _Clock, reason: str) -> Report:
+def local_report(clock: Clock, reason: str) -> Report:
+    """Of what the client's DuckDB has done, and why."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import decimal
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import duckdb
 
 from sord.errors import Error
+
+_LINE = re.compile(r"^LINE (\d+):", re.MULTILINE)
 
 
 def bind(
@@ -21,6 +24,22 @@ def bind(
     """
     described = database.execute(f"DESCRIBE {text}", params).fetchall()
     return _replaced(database, text, params), [(row[0], row[1]) for row in described]
+
+
+def checked(
+    database: duckdb.DuckDBPyConnection,
+    text: str,
+    params: Sequence[object] | Mapping[str, object] | None,
+) -> str:
+    """The text of a statement other than a query with its placeholders replaced, after DuckDB has bound it.
+
+    Raises DuckDB's errors for a wrong statement or wrong values.
+    """
+    try:
+        database.execute(f"EXPLAIN\n{text}", params).fetchall()
+    except duckdb.Error as error:
+        raise type(error)(_LINE.sub(lambda line: f"LINE {int(line[1]) - 1}:", str(error))) from None
+    return text if params is None else _replaced(database, text, params)
 
 
 def _replaced(

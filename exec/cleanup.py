@@ -11,16 +11,21 @@ CLIENT_DIRECTORY = "client"
 _ATTEMPTS = 20
 
 
+def remove_staging(folder: Path) -> None:
+    """Remove a folder that somebody who has been told to stop may still write into. Idempotent."""
+    for attempt in range(_ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.01 * attempt)
+
+
 def remove_spill(directory: Path) -> None:
     """Remove one rank's spill directory, and the fleet's, above it, if no other worker's is left in it.
 
-    For a worker whose client is gone. A query that is being interrupted may still write, so it insists.
+    For a worker whose client is gone.
     """
-    for attempt in range(_ATTEMPTS):
-        shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
-            break
-        time.sleep(0.01 * attempt)
+    remove_staging(directory)
     fleet = directory.parent
     with contextlib.suppress(OSError):
         if {entry.name for entry in fleet.iterdir()} <= {CLIENT_DIRECTORY}:

@@ -32,6 +32,8 @@ class Run:
     reorder: bool
     """Whether DuckDB may change the order of joins."""
     settings: Mapping[str, str]
+    staging: str = ""
+    """A folder that the statement, a COPY … TO, writes into. It returns the number of rows first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Client to worker: stop a query's tasks and drop all that is held for it."""
+    """Client to worker: stop a query's tasks and drop all that is held for it; what it wrote is settled."""
 
     query: int
 

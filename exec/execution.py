@@ -16,9 +16,9 @@ from sord.exec.inbox import InboxError
 from sord.exec.interrupts import on_ctrl_c
 from sord.exec.query import Query
 from sord.exec.report import Report
-from sord.exec.sources import StreamSource, register, table_source
+from sord.exec.sources import StreamSource, register, table_source, unregister
 from sord.exec.task import INPUT_SECONDS
-from sord.planner.fragment import Input
+from sord.planner.fragment import Fragment, Input
 from sord.transport.base import ExchangeId, PeerLost
 
 _SETTLE_SECONDS = 5.0
@@ -36,6 +36,7 @@ class Execution:
         self._relation: duckdb.DuckDBPyRelation | None = None
         self._streams: list[StreamSource] = []
         self._interrupted = False
+        self._raised: BaseException | None = None
         weakref.finalize(self, query.release).atexit = False
 
     @property
@@ -49,6 +50,30 @@ class Execution:
             with self.guard():
                 self._relation = self._open()
         return self._relation
+
+    def ready(self) -> None:
+        """Wait until :attr:`relation` or :meth:`execute_on` has something to begin with; raises as they do."""
+        with self.guard():
+            self._result()
+
+    def execute_on(self, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+        """What the result's statement, one that is executed at once, returns on a ``connection`` of the caller's.
+
+        For statements that need that connection's transaction or temporary tables.
+        """
+        with self.guard():
+            result = self._result()
+            registered: list[str] = []
+            self._query.add_cursor(connection)
+            try:
+                for one in result.inputs:
+                    registered.append(one.name)
+                    self._register(connection, one)
+                return connection.sql(result.sql[0])
+            finally:
+                self._query.remove_cursor(connection)
+                for name in registered:
+                    unregister(connection, name)
 
     @property
     def report(self) -> Report:
@@ -94,12 +119,16 @@ class Execution:
                 self.cancel()
                 raise
 
-    def _open(self) -> duckdb.DuckDBPyRelation:
+    def _result(self) -> Fragment:
         self._query.result_ready.wait()
         if self._query.error is not None:
             raise self._query.error
         result = self._query.result
         assert result is not None
+        return result
+
+    def _open(self) -> duckdb.DuckDBPyRelation:
+        result = self._result()
         cursor = self._query.new_cursor()
         self._query.add_cursor(cursor)
         for one in result.inputs:
@@ -120,6 +149,9 @@ class Execution:
             register(cursor, one.name, table_source(inboxes.table(exchange, senders)))
 
     def _raise(self, error: BaseException) -> NoReturn:
+        if error is self._raised:
+            # By a guard inside this one.
+            raise error
         cause = next((stream.error for stream in self._streams if stream.error is not None), error)
         if self._interrupted or isinstance(cause, KeyboardInterrupt):
             self.cancel()
@@ -137,6 +169,7 @@ class Execution:
             raise QueryError(str(cause)) from None
         if cause is not error and not isinstance(cause, SordError):
             raise cause from None
+        self._raised = error
         raise error
 
     def _interrupt(self) -> None:

@@ -140,6 +140,11 @@ class Query:
         with self._lock:
             self._cursors.append(cursor)
 
+    def remove_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Undo :meth:`add_cursor`: what runs there now is none of this query's."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._cursors.remove(cursor)
+
     def senders(self, exchange: int, rank: int) -> tuple[int, ...]:
         """Who sends an exchange that is read at ``rank``."""
         feeder = self._fragments[exchange]
@@ -280,7 +285,8 @@ class Query:
 
     def _task(self, fragment: Fragment, rank: int) -> control.Run:
         workers = tuple(range(self.mesh.size))
-        peers = {Route.GATHER: (self.mesh.size,), Route.KEEP: (rank,)}.get(fragment.route, workers)
+        client = (self.mesh.size,)
+        places = {Route.GATHER: client, Route.WRITE: client, Route.KEEP: (rank,)}
         return control.Run(
             query=self.number,
             fragment=fragment.id,
@@ -291,9 +297,10 @@ class Query:
                 for one in fragment.inputs
             ),
             partition=fragment.route is Route.PARTITION,
-            peers=peers,
+            peers=places.get(fragment.route, workers),
             reorder=fragment.reorder,
             settings=self._settings,
+            staging=fragment.staging,
         )
 
     def _run_here(self, task: control.Run) -> None:

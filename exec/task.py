@@ -109,7 +109,7 @@ class TaskRunner:
             for batch in reader:
                 if stopped.is_set():
                     raise TaskStopped
-                rows += batch.num_rows
+                rows += sum(batch.column(0).to_pylist()) if task.staging else batch.num_rows
                 if scatter is None:
                     made += batch.get_total_buffer_size()
                     outbox.put(task.peers, _as(schema, batch))

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from sord.exec import control, usage
-from sord.exec.cleanup import remove_spill
+from sord.exec.cleanup import remove_spill, remove_staging
 from sord.exec.inbox import Inboxes
 from sord.exec.task import TaskRunner, TaskStopped
 from sord.exec.worker_boot import Boot
@@ -67,6 +67,8 @@ class Worker:
         self._current: _Running | None = None
         self._settings: dict[str, str] = {}
         """What DuckDB has been told, so that it isn't told again."""
+        self._staging: dict[int, str] = {}
+        """Where unfinished queries write files, by query. Guarded by ``_changed``."""
         self._travelled: set[str] = set()
         """Settings that came with the last task."""
 
@@ -108,6 +110,10 @@ class Worker:
                     self._current = None
             if reply is not None:
                 self._send(reply)
+            if running.task.staging and not isinstance(reply, control.Done):
+                # The client can't, as long as it is being written. Not before the client knows the reason: the
+                # others are about to miss the folder.
+                remove_staging(Path(running.task.staging))
 
     def _execute(self, running: _Running) -> control.Message | None:
         task = running.task
@@ -168,11 +174,15 @@ class Worker:
             case control.Run():
                 with self._changed:
                     self._tasks.append(message)
+                    if message.staging:
+                        self._staging[message.query] = message.staging
                     self._changed.notify_all()
             case control.Cancel(query):
                 self._stop(query)
             case control.Forget(query):
                 self._stop(query)
+                with self._changed:
+                    self._staging.pop(query, None)
                 self._inboxes.forget(query)
                 self._transport.forget(query)
             case control.Drop(query, exchanges):
@@ -222,6 +232,9 @@ class Worker:
     def _die(self) -> None:
         with self._changed:
             self._connection.interrupt()
+            abandoned = list(self._staging.values())
+        for folder in abandoned:
+            remove_staging(Path(folder))
         self._inboxes.close()
         remove_spill(self._spill)
         os._exit(0)

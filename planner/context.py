@@ -10,6 +10,7 @@ from sord.planner.catalog import Catalog
 from sord.planner.expressions import column, column_id, substitute
 from sord.planner.logical import Plan, Project, SharedRef, Stage
 from sord.planner.render import render
+from sord.planner.sink import Sink
 from sord.planner.walk import free_columns, with_expressions
 
 NUMERIC = (
@@ -46,6 +47,8 @@ class Context:
 
     catalog: Catalog
     options: Options
+    sink: Sink | None = None
+    """What becomes of the rows, if they aren't for a reader."""
     types: dict[str, str] = field(default_factory=dict)
     """DuckDB types by column id, as far as they are known without asking."""
     taken: set[str] = field(default_factory=set)

@@ -29,6 +29,7 @@ from sord.planner.logical import (
 )
 from sord.planner.render import quote, render, stage_name
 from sord.planner.runtime_filters import runtime_filters, without_runtime_filters
+from sord.planner.sink import Sink
 from sord.planner.splits import Splits
 
 PARTITION = "__partition"
@@ -55,9 +56,10 @@ def cut_fragments(
     workers: int,
     estimate: Estimator,
     first_id: int = 0,
+    sink: Sink | None = None,
 ) -> Cut:
     """Cut a plan that ends at the client. ``columns`` are (id, name, type) of the result, in order."""
-    cutter = _Cutter(workers, estimate, first_id)
+    cutter = _Cutter(workers, estimate, first_id, sink)
     cutter.result(plan, columns)
     return Cut(
         tuple(cutter.fragments), cutter.plans, cutter.exchanges, cutter.targets, frozenset(cutter.trees)
@@ -65,10 +67,11 @@ def cut_fragments(
 
 
 class _Cutter:
-    def __init__(self, workers: int, estimate: Estimator, first_id: int) -> None:
+    def __init__(self, workers: int, estimate: Estimator, first_id: int, sink: Sink | None) -> None:
         self.workers = workers
         self.estimate = estimate
         self.next_id = first_id
+        self.sink = sink
         self.fragments: list[Fragment] = []
         self.plans: dict[int, Plan] = {}
         self.exchanges: dict[int, int] = {}
@@ -85,7 +88,14 @@ class _Cutter:
             plan = plan.body
         piece = self.inline(plan, ())
         items = ", ".join(f"CAST({quote(id_)} AS {type_}) AS {quote(name)}" for id_, name, type_ in columns)
-        sql = f"SELECT {items} FROM ({render(piece)})"
+        if self.sink is None:
+            sql = f"SELECT {items} FROM ({render(piece)})"
+        elif self.sink.in_place and _place(piece) is Place.WORKERS:
+            written = self.fragment(plan, piece, Route.WRITE, (), Single(), items)
+            plan = piece = Stage(written.id, (), Single(), float(self.workers), plan, False)
+            sql = f"SELECT * FROM {stage_name(piece)}"
+        else:
+            sql = self.sink.statement(f"SELECT {items} FROM ({render(piece)})")
         ordered = {e.exchange for e in _stages(piece) if _is_ordered(plan, self.exchanges, e.exchange)}
         # A stream can be read once, and a shared table may be read several times.
         streaming = sum(isinstance(leaf, Stage) for leaf in leaves(piece)) == 1
@@ -181,7 +191,13 @@ class _Cutter:
         return Stage(fragment.id, plan.columns, target, rows, plan.input, False)
 
     def fragment(
-        self, plan: Plan, piece: Plan, route: Route, after: tuple[int, ...], target: Distribution
+        self,
+        plan: Plan,
+        piece: Plan,
+        route: Route,
+        after: tuple[int, ...],
+        target: Distribution,
+        items: str = "*",
     ) -> Fragment:
         stages = _stages(piece)
         place = _place(piece)
@@ -191,6 +207,8 @@ class _Cutter:
         if route is Route.PARTITION:
             number = partition_number(target, piece.columns, self.workers)
             sql = f"SELECT *, CAST({number} AS USMALLINT) AS {PARTITION} FROM ({sql})"
+        elif items != "*":
+            sql = f"SELECT {items} FROM ({sql})"
         if place is Place.CLIENT:
             texts: tuple[str, ...] = (splits.whole(sql),)
         else:
@@ -198,6 +216,11 @@ class _Cutter:
             if route is not Route.KEEP and self.workers > 1 and _is_replicated(piece):
                 # Every worker has all rows; one of them sends.
                 texts = (texts[0],) + (f"SELECT * FROM ({texts[0]}) LIMIT 0",) * (self.workers - 1)
+        staging = ""
+        if route is Route.WRITE:
+            assert self.sink is not None
+            staging = self.sink.staging
+            texts = tuple(self.sink.statement(text, rank) for rank, text in enumerate(texts))
         estimated = self.estimate(plan)
         inputs = tuple(Input(stage_name(stage), stage.exchange) for stage in stages)
         size = estimated.rows * estimated.width(plan.columns)
@@ -206,7 +229,7 @@ class _Cutter:
         unfiltered = self.estimate(without_runtime_filters(plan)).rows if filters else 0.0
         fragment = Fragment(
             self.take_id(), place, texts, inputs, route, waits, free, title(piece), estimated.rows, size,
-            tuple(RuntimeFilter(*each) for each in filters), unfiltered,
+            tuple(RuntimeFilter(*each) for each in filters), unfiltered, staging,
         )  # fmt: skip
         self.add(fragment, plan)
         self.trees.add(fragment.id)

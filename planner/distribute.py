@@ -53,7 +53,10 @@ _SORT_AT_CLIENT = 64e6
 
 
 def distribute(plan: Plan, context: Context, estimate: Estimator) -> Plan:
-    """A plan whose rows end up at the client, in order if the query demands one."""
+    """A plan whose rows end up at the client, in order if the query demands one.
+
+    Rows that workers write to files stay where they are made; an order is then that of the ranks.
+    """
     estimate(plan)
     return _Distributor(context, estimate, _interesting(plan)).root(plan)
 
@@ -62,6 +65,7 @@ class _Distributor:
     def __init__(self, context: Context, estimate: Estimator, interesting: set[str]) -> None:
         self.context = context
         self.workers = context.options.workers
+        self.in_place = context.sink is not None and context.sink.in_place
         self.estimate = estimate
         self.interesting = interesting
         self.shared: dict[str, Distribution] = {}
@@ -81,9 +85,11 @@ class _Distributor:
             if not isinstance(where, (Single, Replicated)) and size > _SORT_AT_CLIENT:
                 keys = tuple(map(expression_sql, plan.order))
                 ranged = replace(plan, input=Exchange(source, Sorted(keys)))
-                return Exchange(ranged, Single(), ordered=True)
+                return ranged if self.in_place else Exchange(ranged, Single(), ordered=True)
             return plan.with_children((self.moved(source, where, Single()),))
         placed, where = self.place(plan)
+        if self.in_place:
+            return placed
         return self.moved(placed, where, Single(), ordered=self.workers == 1)
 
     def place(self, plan: Plan) -> Placed:

@@ -167,6 +167,7 @@ def _headline(fragment: Fragment, cut: Cut) -> str:
         Route.BROADCAST: "→ every worker",
         Route.GATHER: "→ client",
         Route.KEEP: "kept in place",
+        Route.WRITE: "→ files",
         Route.RESULT: "= the result",
     }[fragment.route]
     size = f"~{_count(fragment.estimated_rows)} rows, {_bytes(fragment.estimated_bytes)}"

@@ -33,6 +33,9 @@ class Route(StrEnum):
     """Every row to the client."""
     KEEP = "keep"
     """Rows stay where they were made."""
+    WRITE = "write"
+    """Into files: the statement is a COPY … TO, and what it returns, its first column the number of rows written,
+    goes to the client."""
     RESULT = "result"
     """The rows are the answer. Only the last fragment, which runs on the client."""
 
@@ -81,6 +84,8 @@ class Fragment:
     filters: tuple[RuntimeFilter, ...] = ()
     unfiltered_rows: float = 0.0
     """Estimate of the rows that the fragment would make without its filters."""
+    staging: str = ""
+    """A folder that the statements write into; nothing of it may be left if the query fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from sord.planner.optimizer import optimize
 from sord.planner.parse import parse
 from sord.planner.prune_columns import prune_columns
 from sord.planner.runtime_filters import add_runtime_filters, keys_source, unfiltered
+from sord.planner.sink import Sink
 from sord.planner.split_aggregates import split_aggregates
 from sord.planner.walk import free_columns
 
@@ -95,13 +96,19 @@ class DistributedPlan:
 
 
 def plan_query(
-    sql: str, catalog: Catalog, options: Options, described: list[tuple[str, str]] | None = None
+    sql: str,
+    catalog: Catalog,
+    options: Options,
+    described: list[tuple[str, str]] | None = None,
+    sink: Sink | None = None,
 ) -> DistributedPlan:
-    """Plan one query. ``described`` are the result's names and types, if they have been asked for already.
+    """Plan one query. ``described`` are the names and types of its rows, if they have been asked for already.
+
+    With a ``sink`` the result is what the statement around the query returns.
 
     Raises :class:`~sord.planner.catalog.Unsupported` for what one DuckDB has to answer.
     """
-    context = Context(catalog, options)
+    context = Context(catalog, options, sink)
     plan, ids = bind(parse(sql, catalog), context)
     described = described if described is not None else catalog.describe(sql)
     columns = tuple((id_, name, type_) for id_, (name, type_) in zip(ids, described, strict=True))
@@ -125,7 +132,7 @@ def _physical(
     plan = prune_columns(plan, context)
     plan = add_runtime_filters(plan, context, estimate)
     estimate(plan)
-    cut = cut_fragments(plan, columns, context.options.workers, estimate, first_id)
+    cut = cut_fragments(plan, columns, context.options.workers, estimate, first_id, context.sink)
     next_id = max((f.id for f in cut.fragments), default=first_id) + 1
     return DistributedPlan(logical, plan, columns, context, cut, next_id, done)
 

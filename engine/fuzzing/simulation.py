@@ -101,7 +101,7 @@ class Simulation:
                     received[to] += pieces[to][-1].num_rows
             elif fragment.route is Route.KEEP:
                 pieces[rank].append(table)
-            elif fragment.route is Route.GATHER:
+            elif fragment.route in (Route.GATHER, Route.WRITE):
                 pieces[self.workers].append(table)
             else:
                 for to in range(self.workers):
