@@ -223,6 +223,7 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     from sord.exec.interrupts import on_ctrl_c
 
     left = threading.Event()
+    pressed = threading.Event()
 
     def repeat() -> None:
         # Again and again: DuckDB forgets an interruption that comes before its query has begun.
@@ -231,6 +232,7 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             left.wait(_AGAIN_SECONDS)
 
     def interrupt() -> None:
+        pressed.set()
         threading.Thread(target=repeat, name="interrupt", daemon=True).start()
 
     try:
@@ -240,6 +242,11 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         # What DuckDB makes of the KeyboardInterrupt that Python had raised inside.
         ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if ours and str(error) == "Query interrupted":
+            raise KeyboardInterrupt from None
+        raise
+    except duckdb.InterruptException:
+        # DuckDB may hear of the interruption first and then take Python's signal for dealt with.
+        if pressed.is_set():
             raise KeyboardInterrupt from None
         raise
     finally:
