@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sord.connection import Connection
     from sord.exec.execution import Execution
+    from sord.exec.report import Planned
     from sord.planner.physical import DistributedPlan
     from sord.planner.sink import Sink
 
@@ -70,6 +71,8 @@ class DistributedRelation(Relation):
         self._text = text
         self._described = described
         self._planned = enclosed or (text, described, None)
+        self.plans: tuple[Planned, ...] = ()
+        """How the last complete run on the fleet went."""
 
     @property
     def columns(self) -> list[str]:
@@ -195,7 +198,7 @@ class DistributedRelation(Relation):
         with self._connection.execute(plan) as execution:
             with _naming_files(plan), execution.guard():
                 result = self._call(execution, call)
-            self.report = _report(execution, clock)
+            self._ran(execution, clock)
         return result
 
     def _call(self, execution: Execution, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
@@ -229,7 +232,12 @@ class DistributedRelation(Relation):
                 if batch is None:
                     break
                 yield batch
-            self.report = _report(execution, clock)
+            self._ran(execution, clock)
+
+    def _ran(self, execution: Execution, clock: Clock) -> None:
+        """Take note of a complete run."""
+        self.plans = execution.report.plans
+        self.report = _report(execution, clock)
 
 
 @contextmanager
@@ -292,6 +300,7 @@ def _report(execution: Execution, clock: Clock) -> Report:
         cpu_seconds=clock.cpu_seconds() + sum(task.cpu_seconds for task in workers),
         fallback=None,
         details=details.fragments,
+        replans=len(details.plans) - 1,
     )
 
 

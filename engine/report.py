@@ -28,3 +28,5 @@ class Report:
     """Why one DuckDB answered instead of the fleet; None if the fleet did."""
     details: tuple[FragmentReport, ...] = ()
     """What each fragment cost, in the order in which they finished."""
+    replans: int = 0
+    """How often the rest was planned anew, because a fragment made more or fewer rows than expected."""

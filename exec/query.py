@@ -15,7 +15,7 @@ from sord.exec import control
 from sord.exec.errors import ExchangeError, QueryCancelled, QueryError, WorkerLost
 from sord.exec.inbox import InboxError
 from sord.exec.mesh import Mesh
-from sord.exec.report import FragmentReport, Report
+from sord.exec.report import FragmentReport, Planned, Report
 from sord.exec.task import TaskRunner, TaskStopped
 from sord.planner.fragment import Actual, Fragment, PhysicalPlan, Place, Route
 from sord.transport.base import ExchangeId, PeerLost, TransportError
@@ -73,6 +73,7 @@ class Query:
         self.ended = threading.Event()
         """Set when nothing more will happen on the workers."""
         self._plan = plan
+        self._plans = [Planned(plan, None)]
         self._settings = dict(settings)
         self._waiting_bytes = waiting_bytes
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -91,7 +92,7 @@ class Query:
     @property
     def report(self) -> Report:
         """Of what has finished so far."""
-        return Report(tuple(self._reports))
+        return Report(tuple(self._reports), tuple(self._plans))
 
     def start(self) -> None:
         threading.Thread(target=self._schedule, name=f"query-{self.number}", daemon=True).start()
@@ -209,14 +210,15 @@ class Query:
         self._reports.append(report)
         self._finished[fragment.id] = Actual(report.rows, report.bytes, report.received_rows)
         if self.result is None:
-            self._adapt()
+            self._adapt(fragment.id)
             self._drop_what_nobody_reads()
             self._dispatch()
 
-    def _adapt(self) -> None:
+    def _adapt(self, after: int) -> None:
         better = self._plan.adapt(self._finished, self._started.keys() - self._finished.keys())
         if better is not None:
             self._plan = better
+            self._plans.append(Planned(better, after))
             self._fragments |= {fragment.id: fragment for fragment in better.fragments}
 
     def _drop_what_nobody_reads(self) -> None:

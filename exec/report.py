@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sord.exec.control import TaskReport
-from sord.planner.fragment import Place, Route
+from sord.planner.fragment import PhysicalPlan, Place, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,21 @@ class FragmentReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """One of the plans of a query. Of its fragments those ran that no later plan has given up."""
+
+    plan: PhysicalPlan
+    after: int | None
+    """The fragment whose end was the reason for a new plan; None for the first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All finished fragments of a query, in the order in which they finished. The result isn't among them."""
 
     fragments: tuple[FragmentReport, ...]
+    plans: tuple[Planned, ...] = ()
+    """In their order."""
 
     @property
     def bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlglot import exp
@@ -46,12 +47,25 @@ def format_plan(plan: DistributedPlan) -> str:
     workers = plan.context.options.workers
     lines.append(f"Fragments ({workers} worker{'s' if workers > 1 else ''})")
     for fragment in plan.fragments:
-        lines.append("  " + _headline(fragment, plan.cut))
-        if fragment.id in plan.cut.trees:
-            lines += _tree(plan.cut.plans[fragment.id], estimate, 3, plan.cut)
-        else:
-            lines.append("  " * 3 + fragment.title.capitalize())
+        lines += fragment_lines(plan, fragment, estimate)
     return "\n".join(lines)
+
+
+def logical_lines(plan: DistributedPlan) -> list[str]:
+    """The logical plan, with estimated rows, below a heading."""
+    return ["Logical plan", *_tree(plan.logical, Estimator(), 1, None)]
+
+
+def fragment_lines(
+    plan: DistributedPlan, fragment: Fragment, estimate: Estimator, measured: Sequence[str] | None = None
+) -> list[str]:
+    """A fragment with its exchange and its operators; with what was ``measured`` instead of its estimates."""
+    size = f"  ~{rows_text(fragment.estimated_rows)} rows, {bytes_text(fragment.estimated_bytes)}"
+    lines = ["  " + headline(plan, fragment) + ("" if measured is not None else size)]
+    lines += ["      " + line for line in measured or ()]
+    if fragment.id in plan.cut.trees:
+        return lines + _tree(plan.cut.plans[fragment.id], estimate, 3, plan.cut)
+    return [*lines, "  " * 3 + fragment.title.capitalize()]
 
 
 def plan_json(plan: DistributedPlan) -> dict[str, Any]:
@@ -60,23 +74,24 @@ def plan_json(plan: DistributedPlan) -> dict[str, Any]:
     return {
         "logical": _node(plan.logical, estimate, None),
         "workers": plan.context.options.workers,
-        "fragments": [
-            {
-                "id": fragment.id,
-                "place": str(fragment.place),
-                "route": str(fragment.route),
-                "distribution": str(plan.cut.targets.get(fragment.id, "")),
-                "inputs": [source.exchange for source in fragment.inputs],
-                "after": list(fragment.after),
-                "title": fragment.title,
-                "estimated_rows": round(fragment.estimated_rows),
-                "estimated_bytes": round(fragment.estimated_bytes),
-                "plan": _node(plan.cut.plans[fragment.id], estimate, plan.cut)
-                if fragment.id in plan.cut.trees
-                else None,
-            }
-            for fragment in plan.fragments
-        ],
+        "fragments": [fragment_json(plan, fragment, estimate) for fragment in plan.fragments],
+    }
+
+
+def fragment_json(plan: DistributedPlan, fragment: Fragment, estimate: Estimator) -> dict[str, Any]:
+    """One of the fragments."""
+    shown = fragment.id in plan.cut.trees
+    return {
+        "id": fragment.id,
+        "place": str(fragment.place),
+        "route": str(fragment.route),
+        "distribution": str(plan.cut.targets.get(fragment.id, "")),
+        "inputs": [source.exchange for source in fragment.inputs],
+        "after": list(fragment.after),
+        "title": fragment.title,
+        "estimated_rows": round(fragment.estimated_rows),
+        "estimated_bytes": round(fragment.estimated_bytes),
+        "plan": _node(plan.cut.plans[fragment.id], estimate, plan.cut) if shown else None,
     }
 
 
@@ -141,7 +156,7 @@ def _tree(plan: Plan, estimate: Estimator | None, depth: int, cut: Cut | None) -
         return lines + _tree(plan.body, estimate, depth, cut)
     if cut is not None and isinstance(plan, Exchange):
         return ["  " * depth + f"Read fragment {cut.exchanges[id(plan)]}"]
-    rows = f"  ~{_count(estimate(plan).rows)} rows" if estimate is not None else ""
+    rows = f"  ~{rows_text(estimate(plan).rows)} rows" if estimate is not None else ""
     lines = ["  " * depth + describe_node(plan) + rows]
     for child in plan.children:
         lines += _tree(child, estimate, depth + 1, cut)
@@ -160,8 +175,9 @@ def _node(plan: Plan, estimate: Estimator, cut: Cut | None) -> dict[str, Any]:
     }
 
 
-def _headline(fragment: Fragment, cut: Cut) -> str:
-    where = cut.targets.get(fragment.id)
+def headline(plan: DistributedPlan, fragment: Fragment) -> str:
+    """Where a fragment runs, what it reads and where its rows go."""
+    where = plan.cut.targets.get(fragment.id)
     to = {
         Route.PARTITION: f"→ {where}",
         Route.BROADCAST: "→ every worker",
@@ -170,11 +186,10 @@ def _headline(fragment: Fragment, cut: Cut) -> str:
         Route.WRITE: "→ files",
         Route.RESULT: "= the result",
     }[fragment.route]
-    size = f"~{_count(fragment.estimated_rows)} rows, {_bytes(fragment.estimated_bytes)}"
     waits = f", after {', '.join(map(str, fragment.after))}" if fragment.after else ""
     place = "on each worker" if fragment.place == "workers" else "on the client"
     reads = ", ".join(str(source.exchange) for source in fragment.inputs)
-    return f"{fragment.id} {place}{f', reads {reads}' if reads else ''}{waits}  {to}  {size}"
+    return f"{fragment.id} {place}{f', reads {reads}' if reads else ''}{waits}  {to}"
 
 
 def _is_column(expression: exp.Expr, id_: str) -> bool:
@@ -194,14 +209,16 @@ def _short(parts: list[str], separator: str = ", ") -> str:
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
 
 
-def _count(number: float) -> str:
+def rows_text(number: float) -> str:
+    """A number of rows, three digits of it: ``60.2k``."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.0f}"
 
 
-def _bytes(number: float) -> str:
+def bytes_text(number: float) -> str:
+    """A size, three digits of it: ``3.21 MB``."""
     for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= size:
             return f"{number / size:.3g} {unit}"
