@@ -82,16 +82,16 @@ def test_temporary_tables(
 
 def test_insert(db: sord.Connection, pair: sord.Connection, plain: duckdb.DuckDBPyConnection) -> None:
     statements = [
-        "CREATE TABLE sums (m VARCHAR, n BIGINT DEFAULT 7, q DOUBLE)",
-        "INSERT INTO sums SELECT m, n, q FROM ({})",
-        "INSERT INTO sums (q, m) SELECT q, m FROM ({})",
-        "INSERT INTO sums BY NAME SELECT q, m FROM ({})",
-        "INSERT INTO sums BY NAME (SELECT 'x' AS m FROM orders LIMIT 3)",
-        "INSERT INTO sums WITH c AS ({}) SELECT m, n, q FROM c",
-        "INSERT INTO sums FROM sums",
-        "INSERT INTO sums VALUES ('a', 1, 2), (DEFAULT, DEFAULT, NULL)",
-        "INSERT INTO sums SELECT NULL, NULL, NULL FROM nation",
-        "INSERT INTO sums SELECT n_name, '5', n_nationkey::VARCHAR FROM nation -- the end",
+        "CREATE TABLE insertions (m VARCHAR, n BIGINT DEFAULT 7, q DOUBLE)",
+        "INSERT INTO insertions SELECT m, n, q FROM ({})",
+        "INSERT INTO insertions (q, m) SELECT q, m FROM ({})",
+        "INSERT INTO insertions BY NAME SELECT q, m FROM ({})",
+        "INSERT INTO insertions BY NAME (SELECT 'x' AS m FROM orders LIMIT 3)",
+        "INSERT INTO insertions WITH c AS ({}) SELECT m, n, q FROM c",
+        "INSERT INTO insertions FROM insertions",
+        "INSERT INTO insertions VALUES ('a', 1, 2), (DEFAULT, DEFAULT, NULL)",
+        "INSERT INTO insertions SELECT NULL, NULL, NULL FROM nation",
+        "INSERT INTO insertions SELECT n_name, '5', n_nationkey::VARCHAR FROM nation -- the end",
     ]
     for statement in statements:
         sql = statement.format(JOIN)
@@ -101,8 +101,8 @@ def test_insert(db: sord.Connection, pair: sord.Connection, plain: duckdb.DuckDB
         if db is pair:
             falls_back = "CREATE" in sql or "VALUES" in sql
             assert (report(relation) is None) != falls_back, sql
-    same(db, plain, "FROM sums ORDER BY ALL")
-    rows(db, "DROP TABLE sums")
+    same(db, plain, "FROM insertions ORDER BY ALL")
+    rows(db, "DROP TABLE insertions")
 
 
 def test_insert_that_returns(db: sord.Connection) -> None:
