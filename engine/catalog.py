@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from sord.errors import Error
+from sord.language import Language
 from sord.places import files, is_parquet, listed, pattern, quoted
 from sord.session import Session
 from sord.statements import view_body
 
 if TYPE_CHECKING:
     from sord.analyses import Analyses
-    from sord.planner.catalog import Table
+    from sord.planner.catalog import Function, Table
 
 _OPTIONS = ("union_by_name", "hive_partitioning", "hive_types_autocast", "binary_as_string")
 """Arguments of read_parquet that change neither the order of rows nor what a row group is."""
@@ -53,8 +54,8 @@ class Catalog:
         """DuckDB's tables and views by name; None until somebody asks."""
         self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
         """What users wrote as a view's query, and its names for columns, by DuckDB's SQL for the view."""
-        self._pure: dict[str, bool] = {}
         self._analyses: Analyses | None = None
+        self._language = Language(self._own, self.lock)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A new connection to the same database, with the same frames and settings."""
@@ -104,6 +105,7 @@ class Catalog:
         """Take note of a statement other than a query that ``database`` has executed."""
         with self.lock:
             self._entries = None
+            self._language.executed(text)
             self.session.executed(text)
             if "view" in text.lower():
                 self._remember_view(text)
@@ -220,15 +222,20 @@ class Catalog:
             relation = self.database.sql(sql)
             return list(zip(relation.columns, map(str, relation.types), strict=True))
 
-    def is_pure_function(self, name: str) -> bool:
-        """Whether every overload of a DuckDB function is scalar and deterministic."""
-        if name not in self._pure:
-            with self.lock:
-                rows = self._own.execute(
-                    "SELECT function_type, stability FROM duckdb_functions() WHERE function_name = ?", [name]
-                ).fetchall()
-            self._pure[name] = bool(rows) and all(row == ("scalar", "CONSISTENT") for row in rows)
-        return self._pure[name]
+    def function(self, name: str) -> Function | None:
+        """One of DuckDB's functions."""
+        return self._language.function(name)
+
+    def syntax(self, *texts: str) -> list[str]:
+        """DuckDB's syntax trees of queries."""
+        return self._language.syntax(*texts)
+
+    def evaluate(self, expressions: Sequence[str]) -> list[tuple[str | None, str]]:
+        """Values as text and types of expressions without columns, in the user's own session."""
+        items = ", ".join(f"CAST(({one}) AS VARCHAR), typeof({one})" for one in expressions)
+        with self.lock:
+            row = self.database.execute(f"SELECT {items}").fetchall()[0]
+        return list(zip(row[::2], row[1::2], strict=True))
 
     def _register_places(self, name: str, places: Sequence[str | os.PathLike[str]]) -> None:
         if not places:

@@ -123,6 +123,20 @@ class Table:
         return next(type_ for name, type_ in self.columns if name == column)
 
 
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One of DuckDB's functions."""
+
+    name: str
+    """What it is called where it has several names."""
+    kinds: frozenset[str]
+    """Of its overloads: scalar, aggregate, window, macro, table, …"""
+    stabilities: frozenset[str]
+    """Of its scalar overloads: CONSISTENT, CONSISTENT_WITHIN_QUERY, VOLATILE."""
+    internal: bool
+    """Whether every DuckDB has it; a user's own macros and functions are in the client's alone."""
+
+
 class Catalog(Protocol):
     """How the planner asks for what it doesn't know."""
 
@@ -138,5 +152,14 @@ class Catalog(Protocol):
     def describe(self, sql: str) -> list[tuple[str, str]]:
         """Names and DuckDB types of a query's columns, by DuckDB itself. About a millisecond."""
 
-    def is_pure_function(self, name: str) -> bool:
-        """Whether DuckDB has a scalar function of this name and all of its overloads are deterministic."""
+    def function(self, name: str) -> Function | None:
+        """DuckDB's function of this name (in lower case), if it has one."""
+
+    def syntax(self, *texts: str) -> list[str]:
+        """DuckDB's syntax trees of queries, as JSON without NULLs, empty parts and defaults.
+
+        Raises Unsupported for a text that can't be shown so.
+        """
+
+    def evaluate(self, expressions: Sequence[str]) -> list[tuple[str | None, str]]:
+        """Values (as text; None: NULL) and DuckDB types of expressions without columns, all at one time."""

@@ -11,6 +11,9 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.schema import MappingSchema
 
 from sord.planner.catalog import Catalog, Table, Unsupported
+from sord.planner.fix_context import WITHOUT_PARENTHESES, fix_context
+from sord.planner.functions import check_functions
+from sord.planner.syntax import check_reading
 
 _VIEW_DEPTH = 64
 
@@ -29,15 +32,10 @@ def parse(sql: str, catalog: Catalog) -> Statement:
     The caller has had DuckDB describe the text, so it is a valid query; what sqlglot can't read or resolve
     raises :class:`Unsupported`.
     """
-    try:
-        tree = sqlglot.parse_one(sql, read="duckdb")
-    except SqlglotError as error:
-        raise Unsupported(f"sqlglot cannot parse the statement: {str(error).splitlines()[0]}") from error
-    _spell_functions(tree)
-    if not isinstance(tree, exp.Query):
-        raise Unsupported(f"a {tree.key.upper()} statement is executed by DuckDB")
+    tree = _read(sql, "the statement", catalog)
     tables: dict[str, Table] = {}
     _resolve_tables(tree, catalog, tables, 0)
+    _check_names(tree, tables)
     schema = MappingSchema(
         {
             f'"{name}"': {f'"{column}"': "int" for column, _ in table.columns}
@@ -58,6 +56,27 @@ def parse(sql: str, catalog: Catalog) -> Statement:
         raise Unsupported(f"sqlglot cannot resolve the names: {str(error).splitlines()[0]}") from error
     assert isinstance(tree, exp.Query)
     return Statement(tree, tables)
+
+
+def _check_names(tree: exp.Expr, tables: dict[str, Table]) -> None:
+    names = {name.lower() for table in tables.values() for name, _ in table.columns}
+    names |= {node.name.lower() for node in tree.find_all(exp.Identifier)}
+    for name in names & WITHOUT_PARENTHESES:
+        raise Unsupported(f"a column called {name}")
+
+
+def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:
+    """A query of pure functions that sqlglot reads as DuckDB does."""
+    try:
+        tree = sqlglot.parse_one(sql, read="duckdb")
+    except SqlglotError as error:
+        raise Unsupported(f"sqlglot cannot parse {what}: {str(error).splitlines()[0]}") from error
+    if not isinstance(tree, exp.Query):
+        raise Unsupported(f"a {tree.key.upper()} statement is executed by DuckDB")
+    check_functions(check_reading(sql, tree, catalog), catalog)
+    fix_context(tree, catalog)
+    _spell_functions(tree)
+    return tree
 
 
 def _spell_functions(tree: exp.Expr) -> None:
@@ -106,13 +125,7 @@ def _alias(node: exp.Table) -> str:
 
 
 def _expand(node: exp.Table, view: str, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
-    try:
-        body = sqlglot.parse_one(view, read="duckdb")
-    except SqlglotError as error:
-        raise Unsupported(f"sqlglot cannot parse the view {node.name}") from error
-    if not isinstance(body, exp.Query):
-        raise Unsupported(f"the view {node.name} is not a query")
-    _spell_functions(body)
+    body = _read(view, f"the view {node.name}", catalog)
     _resolve_tables(body, catalog, tables, depth + 1)
     alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(node.name, quoted=True))
     node.replace(exp.Subquery(this=body, alias=alias))

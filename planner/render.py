@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import ErrorLevel
 
 from sord.planner.logical import (
     Aggregate,
@@ -48,7 +49,7 @@ def expression_sql(expression: exp.Expr) -> str:
     """An expression in DuckDB's dialect."""
     if type(expression) is exp.Column:
         return quote(expression.name)
-    return _DIALECT.generate(expression, comments=False)
+    return _DIALECT.generate(expression, comments=False, unsupported_level=ErrorLevel.IGNORE)
 
 
 def quote(name: str) -> str:

@@ -157,8 +157,6 @@ def test_dialects_that_are_none(db: sord.Connection) -> None:
     ("sql", "reason"),
     [
         ("SELECT count(*) FROM nation WHERE random() < 2", "random"),
-        ("SELECT max(now()) IS NULL FROM nation", "now"),
-        ("SELECT max(current_date) > DATE '2020-01-01' FROM nation", "date"),
         ("SELECT count(DISTINCT uuid()) FROM nation", "uuid"),
         ("SHOW TABLES", "SHOW"),
         ("DESCRIBE nation", "DESCRIBE"),

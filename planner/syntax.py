@@ -1,0 +1,150 @@
+"""Whether sqlglot has read a text as DuckDB does.
+
+sqlglot knows many dialects and loses details of each. So its tree is rendered again, and DuckDB's own parser is
+asked for the syntax trees of both texts: if they aren't the same, nothing is built on sqlglot's reading.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from sqlglot import exp
+
+from sord.planner.catalog import Catalog, Unsupported
+from sord.planner.fix_context import CONTEXT
+from sord.planner.render import expression_sql
+
+_POSITIONS = re.compile(r'"query_location(?:_length)?":\d+,?')
+_FUNCTION = re.compile(r'"function_name":"((?:[^"\\]|\\.)*)"')
+_UNIT = re.compile(r"\s*([+-]?\d+)\s+([a-z]+?)s?\s*", re.IGNORECASE)
+
+_UNCHANGED = ("query_location", "query_location_length", "qualified_name", "syntax_type")
+"""Parts of a syntax tree that say nothing about what is meant: where it stands, and which arrow a lambda has."""
+_SAME = {"&&": "list_has_any", "datediff": "date_diff", "datesub": "date_sub", "datetrunc": "date_trunc",
+         "datepart": "date_part", "array_concat": "list_concat", "array_cat": "list_concat",
+         "^@": "starts_with", "today": "current_date", "current_localtime": "localtime",
+         "current_localtimestamp": "localtimestamp"}  # fmt: skip
+"""Names of one function that DuckDB's catalog doesn't call aliases."""
+_UNITS = {"dow": "dayofweek", "doy": "dayofyear", "isodow": "dayofweekiso"}
+_ZERO = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "INTEGER", "text": "0"}}
+_WITH_SPECIFIER = ("date_trunc", "date_part", "date_diff", "date_sub")
+"""Functions whose first argument is a unit in any case."""
+
+
+def check_reading(sql: str, tree: exp.Expr, catalog: Catalog) -> set[str]:
+    """The functions that a text calls, in lower case. Raises Unsupported if ``tree`` isn't what DuckDB reads in it."""
+    rendered = expression_sql(tree)
+    original, again = catalog.syntax(sql, rendered)
+    if _POSITIONS.sub("", original) != _POSITIONS.sub("", again):
+        difference = _difference(_Tree(catalog)(json.loads(original)), _Tree(catalog)(json.loads(again)))
+        if difference is not None:
+            start = difference.get("query_location")
+            length = difference.get("query_location_length")
+            encoded = sql.encode()
+            where = encoded[start : start + length].decode() if start is not None and length else sql
+            raise Unsupported(f"sqlglot reads {_short(where)} otherwise than DuckDB")
+    return {name.lower() for name in _FUNCTION.findall(original)}
+
+
+class _Tree:
+    """A syntax tree with one way to write what can be written in several."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def __call__(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self(part) for part in node]
+        if not isinstance(node, dict):
+            return node
+        result = {key: self(value) for key, value in node.items()}
+        kind = node.get("type")
+        if (
+            kind == "COLUMN_REF"
+            and len(node["column_names"]) == 1
+            and node["column_names"][0].lower() in CONTEXT
+        ):
+            name = result.pop("column_names")[0].lower()
+            return self.function({**result, "class": "FUNCTION", "type": "FUNCTION", "function_name": name})
+        if kind == "FUNCTION":
+            return self.function(result)
+        if kind == "TYPE":
+            result["type_name"] = {"bitstring": "bit"}.get(
+                node["type_name"].lower(), node["type_name"].lower()
+            )
+        elif kind == "OPERATOR_NOT" and result["children"][0].get("type") == "OPERATOR_IS_NULL":
+            return {**result["children"][0], "type": "OPERATOR_IS_NOT_NULL"}
+        elif kind == "OPERATOR_CAST":
+            return _interval(result) or result
+        elif kind == "VALUE_CONSTANT" and "literal" in node and node["literal"].get("kind") != "STRING":
+            result["literal"] = {**node["literal"], "text": node["literal"].get("text", "").replace("_", "")}
+        return result
+
+    def function(self, node: dict[str, Any]) -> dict[str, Any]:
+        known = self.catalog.function(node["function_name"])
+        name = known.name if known is not None else node["function_name"]
+        name = _SAME.get(name, name)
+        node["function_name"] = name
+        node.pop("is_operator", None)
+        if node.get("order_bys") == {"type": "ORDER_MODIFIER"}:
+            del node["order_bys"]
+        arguments = node.get("arguments", [])
+        if name in _WITH_SPECIFIER and arguments:
+            literal = arguments[0]["expression"].get("literal")
+            if literal is not None:
+                unit = literal["text"].lower()
+                literal["text"] = _UNITS.get(unit, unit)
+        if name in ("bool_and", "bool_or") and arguments and _is_boolean(arguments[0]["expression"]):
+            # sqlglot writes the cast that DuckDB makes by itself.
+            arguments[0]["expression"] = arguments[0]["expression"]["child"]
+        if name in ("range", "generate_series") and len(arguments) == 1:
+            arguments.insert(0, {"expression": _ZERO})
+        if name.startswith("to_") and len(arguments) == 1:
+            # INTERVAL '3' DAY is to_days(CAST(trunc(CAST('3' AS DOUBLE)) AS INTEGER)).
+            amount = arguments[0]["expression"]
+            while "child" in amount or amount.get("function_name") == "trunc":
+                amount = amount.get("child") or amount["arguments"][0]["expression"]
+            text = amount.get("literal", {}).get("text", "")
+            if re.fullmatch(r"[+-]?\d+", text):
+                return {"type": "INTERVAL", "amount": int(text), "unit": name[len("to_") :].rstrip("s")}
+        return node
+
+
+def _is_boolean(node: dict[str, Any]) -> bool:
+    return node.get("type") == "OPERATOR_CAST" and node["type_expr"].get("type_name") == "boolean"
+
+
+def _interval(cast: dict[str, Any]) -> dict[str, Any] | None:
+    """INTERVAL '3 days', as INTERVAL 3 DAY is written in the tree."""
+    literal = cast["child"].get("literal", {})
+    to = cast.get("type_expr", {}).get("type_name")
+    match = (
+        _UNIT.fullmatch(literal.get("text", ""))
+        if to == "interval" and literal.get("kind") == "STRING"
+        else None
+    )
+    if match is None:
+        return None
+    unit = match[2].lower().rstrip("s")
+    return {"type": "INTERVAL", "amount": int(match[1]), "unit": {"century": "centurie"}.get(unit, unit)}
+
+
+def _difference(ours: Any, theirs: Any) -> dict[str, Any] | None:
+    """The smallest part of the first tree with a position that isn't in the second; None if they are the same."""
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        pairs = (_difference(*pair) for pair in zip(ours, theirs, strict=True))
+        return next((found for found in pairs if found is not None), None)
+    if not isinstance(ours, dict) or not isinstance(theirs, dict):
+        return None if ours == theirs else {}
+    for key in {**ours, **theirs}:
+        found = None if key in _UNCHANGED else _difference(ours.get(key), theirs.get(key))
+        if found is not None:
+            return found if "query_location" in found else ours
+    return None
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else text[:57] + "..."
