@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from sord.errors import Error
-from sord.language import Language
+from sord.language import Language, evaluate
 from sord.places import files, is_parquet, listed, pattern, quoted
 from sord.session import Session
 from sord.statements import view_body
@@ -232,10 +232,8 @@ class Catalog:
 
     def evaluate(self, expressions: Sequence[str]) -> list[tuple[str | None, str]]:
         """Values as text and types of expressions without columns, in the user's own session."""
-        items = ", ".join(f"CAST(({one}) AS VARCHAR), typeof({one})" for one in expressions)
         with self.lock:
-            row = self.database.execute(f"SELECT {items}").fetchall()[0]
-        return list(zip(row[::2], row[1::2], strict=True))
+            return evaluate(self.database, expressions)
 
     def _register_places(self, name: str, places: Sequence[str | os.PathLike[str]]) -> None:
         if not places:

@@ -27,6 +27,7 @@ _SAME = {"&&": "list_has_any", "datediff": "date_diff", "datesub": "date_sub", "
          "^@": "starts_with", "today": "current_date", "current_localtime": "localtime",
          "current_localtimestamp": "localtimestamp"}  # fmt: skip
 """Names of one function that DuckDB's catalog doesn't call aliases."""
+_TYPES = {"bitstring": "bit"}
 _UNITS = {"dow": "dayofweek", "doy": "dayofyear", "isodow": "dayofweekiso"}
 _ZERO = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "INTEGER", "text": "0"}}
 _WITH_SPECIFIER = ("date_trunc", "date_part", "date_diff", "date_sub")
@@ -53,6 +54,7 @@ class _Tree:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
+        self.defaults: list[str | None] | None = None
 
     def __call__(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -70,10 +72,11 @@ class _Tree:
             return self.function({**result, "class": "FUNCTION", "type": "FUNCTION", "function_name": name})
         if kind == "FUNCTION":
             return self.function(result)
+        if "null_order" in node:
+            return self.ordered(result)
         if kind == "TYPE":
-            result["type_name"] = {"bitstring": "bit"}.get(
-                node["type_name"].lower(), node["type_name"].lower()
-            )
+            name = node["type_name"].lower()
+            result["type_name"] = _TYPES.get(name, name)
         elif kind == "OPERATOR_NOT" and result["children"][0].get("type") == "OPERATOR_IS_NULL":
             return {**result["children"][0], "type": "OPERATOR_IS_NOT_NULL"}
         elif kind == "OPERATOR_CAST":
@@ -81,6 +84,17 @@ class _Tree:
         elif kind == "VALUE_CONSTANT" and "literal" in node and node["literal"].get("kind") != "STRING":
             result["literal"] = {**node["literal"], "text": node["literal"].get("text", "").replace("_", "")}
         return result
+
+    def ordered(self, item: dict[str, Any]) -> dict[str, Any]:
+        """An item of ORDER BY: sqlglot leaves out what DuckDB does by default, if no setting says otherwise."""
+        if self.defaults is None:
+            asked = ("current_setting('default_order')", "current_setting('default_null_order')")
+            self.defaults = [value for value, _ in self.catalog.evaluate(asked)]
+        if item["type"] == "ORDER_DEFAULT" and self.defaults[0] == "ASCENDING":
+            item["type"] = "ASCENDING"
+        if item["null_order"] == "ORDER_DEFAULT" and self.defaults[1] == "NULLS_LAST":
+            item["null_order"] = "NULLS LAST"
+        return item
 
     def function(self, node: dict[str, Any]) -> dict[str, Any]:
         known = self.catalog.function(node["function_name"])

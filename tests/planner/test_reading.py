@@ -115,6 +115,17 @@ def test_functions_that_are_not_the_same_everywhere(expression: str, reason: str
     assert reason in str(caught.value)
 
 
+def test_defaults_of_order_by_are_settings(catalog: Catalog) -> None:
+    sql = "SELECT a FROM t ORDER BY a DESC NULLS LAST, s ASC NULLS FIRST, d ASC"
+    parse(sql, catalog)
+    catalog.database.execute("SET default_null_order = 'nulls_first'")
+    try:
+        with pytest.raises(Unsupported, match="otherwise than DuckDB"):
+            parse(sql, catalog)
+    finally:
+        catalog.database.execute("RESET default_null_order")
+
+
 def test_the_moment_is_one_for_all(catalog: Catalog) -> None:
     catalog.database.execute("SET VARIABLE v = 42")
     tree = parse(

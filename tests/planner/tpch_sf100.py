@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from sord.language import Language
+from sord.language import Language, evaluate
 from sord.planner.catalog import Clustering, ColumnStatistics, File, Function, Table
 
 _SF = 100
@@ -108,7 +108,7 @@ class StatisticsCatalog:
         return self.language.syntax(*texts)
 
     def evaluate(self, expressions: Sequence[str]) -> list[tuple[str | None, str]]:
-        raise AssertionError("golden plans don't depend on when they are made")
+        return evaluate(self.database, expressions)
 
 
 def _table(name: str, rows: int, clustered_by: str | None, columns: list[_Column]) -> Table:
