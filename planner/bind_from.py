@@ -96,7 +96,9 @@ class FromBinder:
         if key not in self.shared:
             query = self.query(cte.this, cte_scope)
             if free_columns(query.plan):
-                raise Unsupported("a correlated WITH")
+                # It differs from outer row to outer row, so each use has its own.
+                self._expose(scope, alias, query, renames)
+                return query.plan
             name = self.context.fresh(cte.alias)
             self.shared[key] = (name, query)
             self.definitions[name] = self.context.shared[name] = query.plan

@@ -9,7 +9,7 @@ from sqlglot import exp
 from sord.planner.catalog import Unsupported
 from sord.planner.expressions import column, references, replace
 from sord.planner.logical import Apply, Output, Plan
-from sord.planner.walk import free_columns
+from sord.planner.walk import free_columns, with_expressions
 
 
 @dataclass(slots=True)
@@ -82,11 +82,21 @@ class Rewrite:
         return result
 
     def subquery(self, plan: Plan) -> Plan:
-        """The subquery itself, if it refers to nothing below the aggregate but its keys."""
+        """The subquery over the aggregate's output: its keys stand for what they are computed from."""
         inner = set(self.select.scope.columns.values()) - {id_ for id_, _ in self.keys}
+        if not free_columns(plan) & inner:
+            return plan
+        plan = self._over_keys(plan)
         if free_columns(plan) & inner:
-            raise Unsupported("a subquery over columns that are not grouped by themselves")
+            raise Unsupported("a subquery over columns that are not grouped by")
         return plan
+
+    def _over_keys(self, plan: Plan) -> Plan:
+        def change(node: exp.Expr) -> exp.Expr | None:
+            return next((column(id_) for id_, key in self.keys if key == node), None)
+
+        inner = tuple(self._over_keys(child) for child in plan.children)
+        return with_expressions(plan.with_children(inner), lambda expression: replace(expression, change))
 
 
 def unique(outputs: list[Output]) -> tuple[Output, ...]:

@@ -158,6 +158,9 @@ def test_scalars(scalar: str, query: str, database: tuple[duckdb.DuckDBPyConnect
         "SELECT * FROM (SELECT count(*) FROM o JOIN i ON o.k = i.k WHERE o.v > 3), "
         "(SELECT sum(i.v) FROM o JOIN i ON o.k = i.k WHERE i.v > 3), (SELECT count(DISTINCT v) FROM o), "
         "(SELECT min(v) FILTER (k > 2) FROM o WHERE k < 5) AS m, (SELECT count(*) FROM o WHERE k > 5) AS n",
+        "SELECT k + 1 AS b, (SELECT max(v) FROM i WHERE i.k = o.k + 1) AS x FROM o GROUP BY k + 1",
+        "SELECT k FROM o WHERE EXISTS (WITH c AS (SELECT DISTINCT v FROM i WHERE i.k = o.k) "
+        "SELECT 1 FROM c AS x, c AS y WHERE x.v > y.v)",
         "SELECT * FROM o ORDER BY (SELECT count(*) FROM i WHERE i.k = o.k), k, v, s",
         "WITH c AS (SELECT k, count(*) AS n FROM i GROUP BY k) "
         "SELECT * FROM o WHERE v > (SELECT n FROM c WHERE c.k = o.k)",
