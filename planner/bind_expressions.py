@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
+from sord.planner.aggregates import is_aggregate, take_apart
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
-from sord.planner.expressions import column, replace
-from sord.planner.functions import check_expression, is_aggregate
+from sord.planner.expressions import column, references, replace
+from sord.planner.functions import check_expression
 from sord.planner.logical import Project
 from sord.planner.quantified import is_quantified, quantified
 from sord.planner.scope import Query, Scope, Select
@@ -39,9 +40,11 @@ class ExpressionBinder:
                 call = replace(part, lambda inner: None if inner is part else change(inner))
                 if len(select.calls) != nested:
                     raise Unsupported("an aggregate in an aggregate")
+                used = references(call)
+                if used and not used & set(select.scope.columns.values()):
+                    raise Unsupported("an aggregate of an outer query's columns")
                 check_expression(call, self.context.catalog)
-                aggregate = part.this if isinstance(part, exp.Filter) else part
-                return self._collected(select.calls, call, aggregate.key)
+                return self._collected(select.calls, call, _readable(part))
             if isinstance(part, exp.Exists):
                 return self._subquery("exists", part.this, select, None)
             if isinstance(part, exp.In) and part.args.get("query"):
@@ -104,3 +107,9 @@ class ExpressionBinder:
         output = self.context.fresh("subquery", type_)
         select.applies.append((kind, query.plan, output, operand))
         return column(output)
+
+
+def _readable(call: exp.Expr) -> str:
+    """What the column of an aggregate is called."""
+    function = take_apart(call).function
+    return str(function.this).lower() if isinstance(function, exp.Anonymous) else function.key

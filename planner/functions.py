@@ -1,4 +1,4 @@
-"""The whitelist: which expressions may run inside fragments, and which functions are aggregates."""
+"""The whitelist: which expressions may run inside fragments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 from sqlglot import exp
 
+from sord.planner.aggregates import aggregate_name
 from sord.planner.catalog import Catalog, Unsupported
 from sord.planner.fix_context import CONTEXT
 
@@ -18,7 +19,7 @@ _STRUCTURE = (
     exp.Ordered, exp.Window, exp.WindowSpec, exp.Array, exp.Bracket, exp.Trim, exp.BitwiseAnd, exp.BitwiseOr,
     exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.BitwiseNot, exp.Slice, exp.Struct, exp.PropertyEQ, exp.ToMap,
     exp.Lambda, exp.Comprehension, exp.AtTimeZone, exp.Collate, exp.SimilarTo, exp.Glob, exp.ByteString, exp.RawString,
-    exp.ColumnDef, exp.JSONPath, exp.JSONPathPart, exp.Dot, exp.Distance,
+    exp.ColumnDef, exp.JSONPath, exp.JSONPathPart, exp.Dot, exp.Distance, exp.WithinGroup,
 )  # fmt: skip
 
 _OF_SETTINGS = frozenset((
@@ -32,7 +33,8 @@ _OF_SETTINGS = frozenset((
 
 _MACROS = frozenset((
     "array_append", "array_pop_back", "array_pop_front", "array_prepend", "array_push_back", "array_push_front",
-    "array_reverse", "array_to_string", "array_to_string_comma_default", "date_add", "days_in_month", "fdiv", "if",
+    "array_reverse", "array_to_string", "array_to_string_comma_default", "date_add", "days_in_month", "fdiv", "geomean",
+    "geometric_mean", "if", "wavg", "weighted_avg",
     "list_any_value", "list_append", "list_approx_count_distinct", "list_avg", "list_bit_and", "list_bit_or",
     "list_bit_xor", "list_bool_and", "list_bool_or", "list_count", "list_entropy", "list_first", "list_histogram",
     "list_kurtosis", "list_kurtosis_pop", "list_last", "list_mad", "list_max", "list_median", "list_min", "list_mode",
@@ -65,7 +67,9 @@ def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
     What functions there are has been checked on DuckDB's reading of the text: see ``check_functions``.
     """
     for node in expression.walk():
-        if isinstance(node, (*_STRUCTURE, *_AGGREGATES)):
+        if isinstance(node, _STRUCTURE) or aggregate_name(node) is not None:
+            continue
+        if isinstance(node, exp.IgnoreNulls) and isinstance(node.this, exp.AnyValue):
             continue
         if isinstance(node, exp.IgnoreNulls | exp.RespectNulls):
             raise Unsupported("IGNORE NULLS")
@@ -93,20 +97,6 @@ _WINDOW_FUNCTIONS = {
     "row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "first_value",
     "last_value", "nth_value",
 }  # fmt: skip
-
-_AGGREGATES = (
-    exp.Sum, exp.Count, exp.Avg, exp.Min, exp.Max, exp.Stddev, exp.StddevSamp, exp.StddevPop, exp.Variance,
-    exp.VariancePop, exp.Median, exp.LogicalAnd, exp.LogicalOr, exp.Corr, exp.CovarSamp, exp.CovarPop,
-)  # fmt: skip
-
-
-def is_aggregate(node: exp.Expr) -> bool:
-    """Whether the node is an aggregate call, its FILTER clause included."""
-    if not isinstance(node, (exp.Filter, *_AGGREGATES)):
-        return False
-    parent = node.parent
-    # Under a FILTER the whole filter is the call; under OVER it is a window, not an aggregate.
-    return not (isinstance(parent, (exp.Filter, exp.Window)) and parent.this is node)
 
 
 def _duckdb_name(node: exp.Func) -> str | None:

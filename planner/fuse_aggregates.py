@@ -16,7 +16,7 @@ from sqlglot import exp
 from sord.planner.context import Context
 from sord.planner.expressions import column, column_id, conjunction, disjunction, substitute
 from sord.planner.logical import Aggregate, Filter, Join, Output, Plan, Project, Scan
-from sord.planner.split_aggregates import halves
+from sord.planner.phases import splits
 
 
 def fuse_aggregates(plan: Plan, context: Context) -> Plan:
@@ -88,7 +88,7 @@ def _candidate(plan: Plan, context: Context) -> _Candidate | None:
         inner = inner.input
     if not isinstance(inner, Aggregate) or inner.keys or inner.phase or not inner.calls:
         return None
-    if any(halves(call, context, "", "") is None for _, call in inner.calls):
+    if not all(splits(call, context) for _, call in inner.calls):
         return None
     taken = _Apart()
     source = taken(inner.input)

@@ -80,10 +80,28 @@ def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:
 
 
 def _spell_functions(tree: exp.Expr) -> None:
-    """Write functions as people do: DuckDB says count_star() in the text of a view."""
-    for node in list(tree.find_all(exp.Anonymous)):
-        if node.name.lower() == "count_star" and not node.expressions:
+    """Write functions as people do: DuckDB says count_star() in the text of a view, and some are its macros."""
+    for node in list(tree.find_all(exp.Anonymous, exp.ApproxTopK)):
+        arguments = node.expressions
+        if isinstance(node, exp.ApproxTopK):
+            # sqlglot's own node warns of other dialects whenever it is rendered.
+            arguments = list(node.iter_expressions())
+            node.replace(exp.Anonymous(this="approx_top_k", expressions=arguments))
+        elif isinstance(node.parent, exp.Window):
+            continue
+        elif node.name.lower() == "count_star" and not arguments:
             node.replace(exp.Count(this=exp.Star()))
+        elif node.name.lower() in ("geomean", "geometric_mean") and len(arguments) == 1:
+            node.replace(exp.Exp(this=exp.Avg(this=exp.Ln(this=arguments[0]))))
+        elif node.name.lower() in ("wavg", "weighted_avg") and len(arguments) == 2:
+            node.replace(_weighted_average(*arguments))
+
+
+def _weighted_average(value: exp.Expr, weight: exp.Expr) -> exp.Expr:
+    known = exp.Not(this=exp.Is(this=exp.Paren(this=value.copy()), expression=exp.Null()))
+    weights = exp.Case(ifs=[exp.If(this=known, true=weight.copy())], default=exp.Literal.number(0))
+    product = exp.Mul(this=exp.Paren(this=value), expression=exp.Paren(this=weight))
+    return exp.Paren(this=exp.Div(this=exp.Sum(this=product), expression=exp.Sum(this=weights)))
 
 
 def _resolve_tables(tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:

@@ -7,14 +7,16 @@ some, not every order: eager aggregation (Yan and Larson, VLDB 1995). What it sa
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from sqlglot import exp
 
+from sord.planner.aggregates import take_apart
 from sord.planner.context import Context
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id, references, strict
 from sord.planner.logical import Aggregate, Join, Output, Plan
-from sord.planner.split_aggregates import halves
+from sord.planner.phases import halves
 
 _SHRINKS = 0.5
 """The share of rows that the first aggregate may leave."""
@@ -39,28 +41,26 @@ def _push(plan: Plan, context: Context, estimate: Estimator) -> Plan:
     source = estimate(join.right)
     if source.distinct(b for _, b in join.keys) > _SHRINKS * source.rows:
         return plan
-    partial: list[Output] = []
+    below: list[Output] = []
     final: list[Output] = []
     for id_, call in plan.calls:
         used = references(call)
         # The right side doesn't know of the rows without a match, so they must not count: COUNT(*) counts them,
         # and so does whatever makes something of NULL.
-        if not used <= right or not strict(_argument(call), right):
+        if not used <= right or not _ignores(call, right):
             return plan
-        first, second = context.fresh(f"{id_}_part"), context.fresh(f"{id_}_part")
-        split = halves(call, context, first, second)
+        split = halves(call, context, partial(context.fresh, f"{id_}_part"))
         if split is None:
             return plan
-        below, above = split
-        partial += zip((first, second), below, strict=False)
-        final.append((id_, above))
+        below += split[0]
+        final.append((id_, split[1]))
     grouped = Aggregate(
-        join.right, tuple((id_, column(id_)) for id_ in dict.fromkeys(keys) if id_), tuple(partial), "partial"
+        join.right, tuple((id_, column(id_)) for id_ in dict.fromkeys(keys) if id_), tuple(below), "partial"
     )
     return replace(plan, input=replace(join, right=grouped), calls=tuple(final))
 
 
-def _argument(call: exp.Expr) -> exp.Expr:
-    aggregate = call.this if isinstance(call, exp.Filter) else call
-    argument: exp.Expr = aggregate.this
-    return argument
+def _ignores(call: exp.Expr, ids: set[str]) -> bool:
+    """Whether a row in which all columns ``ids`` are NULL makes no difference to the call."""
+    arguments = take_apart(call).arguments
+    return bool(arguments) and all(strict(argument, ids) for argument in arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from sqlglot import exp
 
@@ -12,6 +13,7 @@ from sord.planner.distribution import Distribution
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id
 from sord.planner.logical import Aggregate, Exchange, Output, Plan
+from sord.planner.phases import halves, splits
 
 _SHRINKS = 0.7
 """A first phase pays if it leaves at most this share of its rows."""
@@ -24,22 +26,20 @@ def split_aggregates(plan: Plan, context: Context, estimate: Estimator) -> Plan:
         return plan
     exchange = plan.input
     distinct = _only_distinct(plan)
-    if distinct is None and any(halves(call, context, "", "") is None for _, call in plan.calls):
+    if distinct is None and not all(splits(call, context) for _, call in plan.calls):
         return plan
     if plan.keys and not _shrinks(plan, distinct, context, estimate):
         return plan
     if distinct is not None:
         return _deduplicated(plan, exchange, distinct, context)
-    partial: list[Output] = []
+    below: list[Output] = []
     final: list[Output] = []
     for id_, call in plan.calls:
-        first, second = context.fresh(f"{id_}_part"), context.fresh(f"{id_}_part")
-        split = halves(call, context, first, second)
+        split = halves(call, context, partial(context.fresh, f"{id_}_part"))
         assert split is not None
-        below, above = split
-        partial += zip((first, second), below, strict=False)
-        final.append((id_, above))
-    lower = Aggregate(exchange.input, plan.keys, tuple(partial), "partial")
+        below += split[0]
+        final.append((id_, split[1]))
+    lower = Aggregate(exchange.input, plan.keys, tuple(below), "partial")
     moved = replace(exchange, input=lower, target=_renamed(exchange.target, plan.keys))
     keys = tuple((id_, column(id_)) for id_, _ in plan.keys)
     return Aggregate(moved, keys, tuple(final), "final", plan.calls)
@@ -49,7 +49,7 @@ def moved_rows(plan: Aggregate, context: Context, estimate: Estimator) -> float:
     """Rows that an exchange below the aggregate has to move, a first phase counted in where there will be one."""
     source = estimate(plan.input).rows
     distinct = _only_distinct(plan)
-    if distinct is None and any(halves(call, context, "", "") is None for _, call in plan.calls):
+    if distinct is None and not all(splits(call, context) for _, call in plan.calls):
         return source
     workers = context.options.workers
     if plan.keys and not _shrinks(plan, distinct, context, estimate):
@@ -96,35 +96,9 @@ def _only_distinct(plan: Aggregate) -> exp.Expr | None:
         inner = call.this
         if not isinstance(inner, exp.Distinct) or len(inner.expressions) != 1 or isinstance(call, exp.Filter):
             return None
+        if isinstance(inner.expressions[0], exp.Tuple):
+            return None  # Arrow has no such type
         if found is not None and inner.expressions[0] != found:
             return None
         found = inner.expressions[0]
     return found
-
-
-def halves(
-    call: exp.Expr, context: Context, first: str, second: str
-) -> tuple[list[exp.Expr], exp.Expr] | None:
-    """What to compute below (under the ids ``first`` and ``second``) and what above; None if it can't be split."""
-    condition = call.expression if isinstance(call, exp.Filter) else None
-    aggregate = call.this if isinstance(call, exp.Filter) else call
-    argument = aggregate.this
-    if isinstance(argument, (exp.Distinct, exp.Order)) or aggregate.expressions:
-        return None
-
-    def below(part: exp.Expr) -> exp.Expr:
-        return part if condition is None else exp.Filter(this=part, expression=condition.copy())
-
-    total = exp.Sum(this=column(first))
-    if isinstance(aggregate, exp.Count):
-        counted = exp.Coalesce(this=total, expressions=[exp.Literal.number(0)])
-        return [below(aggregate.copy())], exp.cast(counted, "BIGINT", dialect="duckdb")
-    if isinstance(aggregate, exp.Sum):
-        return [below(aggregate.copy())], total
-    if isinstance(aggregate, (exp.Min, exp.Max)):
-        return [below(aggregate.copy())], type(aggregate)(this=column(first))
-    if isinstance(aggregate, exp.Avg) and context.is_numeric(argument):
-        parts = [below(exp.Sum(this=argument.copy())), below(exp.Count(this=argument.copy()))]
-        rows = exp.Nullif(this=exp.Sum(this=column(second)), expression=exp.Literal.number(0))
-        return parts, exp.Div(this=exp.cast(total, "DOUBLE", dialect="duckdb"), expression=rows)
-    return None

@@ -27,9 +27,10 @@ _SAME = {"&&": "list_has_any", "datediff": "date_diff", "datesub": "date_sub", "
          "^@": "starts_with", "today": "current_date", "current_localtime": "localtime",
          "current_localtimestamp": "localtimestamp"}  # fmt: skip
 """Names of one function that DuckDB's catalog doesn't call aliases."""
-_TYPES = {"bitstring": "bit"}
+_TYPES = {"bitstring": "bit", "int128": "hugeint"}
 _UNITS = {"dow": "dayofweek", "doy": "dayofyear", "isodow": "dayofweekiso"}
 _ZERO = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "INTEGER", "text": "0"}}
+_COMMA = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "STRING", "text": ","}}
 _WITH_SPECIFIER = ("date_trunc", "date_part", "date_diff", "date_sub")
 """Functions whose first argument is a unit in any case."""
 
@@ -115,6 +116,8 @@ class _Tree:
             arguments[0]["expression"] = arguments[0]["expression"]["child"]
         if name in ("range", "generate_series") and len(arguments) == 1:
             arguments.insert(0, {"expression": _ZERO})
+        if name == "string_agg" and len(arguments) == 1:
+            arguments.append({"expression": _COMMA})
         if name.startswith("to_") and len(arguments) == 1:
             # INTERVAL '3' DAY is to_days(CAST(trunc(CAST('3' AS DOUBLE)) AS INTEGER)).
             amount = arguments[0]["expression"]
