@@ -76,6 +76,7 @@ def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:
     check_functions(check_reading(sql, tree, catalog), catalog)
     fix_context(tree, catalog)
     _spell_functions(tree)
+    _refuse_ambiguous_stars(tree)
     return tree
 
 
@@ -102,6 +103,14 @@ def _weighted_average(value: exp.Expr, weight: exp.Expr) -> exp.Expr:
     weights = exp.Case(ifs=[exp.If(this=known, true=weight.copy())], default=exp.Literal.number(0))
     product = exp.Mul(this=exp.Paren(this=value), expression=exp.Paren(this=weight))
     return exp.Paren(this=exp.Div(this=exp.Sum(this=product), expression=exp.Sum(this=weights)))
+
+
+def _refuse_ambiguous_stars(tree: exp.Expr) -> None:
+    """DuckDB replaces the first column of a name and drops the others, or the one of USING; sqlglot does neither."""
+    for select in tree.find_all(exp.Select):
+        stars = (item for item in select.expressions if isinstance(item, exp.Star))
+        if select.args.get("joins") and any(star.args.get("replace") for star in stars):
+            raise Unsupported("* REPLACE over several tables")
 
 
 def _resolve_tables(tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:

@@ -28,6 +28,8 @@ _MOST_SECONDS: Final = 1.0
 """That DuckDB may take for one."""
 _MOST_SECONDS_OF_PLAN: Final = 20.0
 """The same joins in a plan may be slower by far."""
+BROKEN: Final = (duckdb.InternalException, duckdb.FatalException)
+"""Bugs of DuckDB, after which nothing else works in the same database."""
 _SEVERAL_ROWS: Final = "More than one row returned by a subquery"
 
 
@@ -75,11 +77,14 @@ def check(
     report: Report,
     costs: Costs | None = None,
 ) -> None:
-    """Run one query at each number of workers and compare. Its number gives the costs, unless they are given."""
+    """Run one query at each number of workers and compare. Its number gives the costs, unless they are given.
+
+    Raises one of BROKEN when DuckDB fell over its own feet; the database is of no use then.
+    """
     report.queries += 1
     try:
         expected = _expected(database, sql)
-    except duckdb.InternalException:
+    except BROKEN:
         raise
     except (duckdb.Error, ValueError):
         report.invalid += 1
@@ -109,6 +114,8 @@ def check(
             where = traceback.extract_tb(error.__traceback__)[-1]
             text = f"{type(error).__name__}: {str(error)[:600]} ({Path(where.filename).name}:{where.lineno})"
             report.findings.append(Finding(number, count, sql, text))
+            if isinstance(error, BROKEN):
+                raise
             continue
         report.ran[count] += 1
         report.used.update(strategies(plan))

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from sord.fuzzing.checking import Finding, Report, check
+from sord.fuzzing.checking import BROKEN, Finding, Report, check
 from sord.fuzzing.databases import make_database
 from sord.fuzzing.queries import statement
 
@@ -71,16 +71,26 @@ def _check_all(
 
     report, found = Report(), []
     with tempfile.TemporaryDirectory(prefix="sord-fuzz-") as folder:
-        database = make_database(numbers[0] // PER_DATABASE, Path(folder))
+        tables = partial(make_database, numbers[0] // PER_DATABASE)
+        database = tables(Path(folder) / "first")
         for number in numbers:
-            text = sql or statement(number, database)
-            if text is None:
-                report.invalid += 1
-                continue
             known = len(report.findings)
-            check(database, text, number, workers, report)
-            if len(report.findings) > known:
-                found.append(reduced(report.findings[known], database, Path(folder) / f"reduced{number}"))
+            try:
+                text = sql or statement(number, database)
+                if text is None:
+                    report.invalid += 1
+                    continue
+                check(database, text, number, workers, report)
+                if len(report.findings) > known:
+                    place = Path(folder) / f"reduced{number}"
+                    found.append(reduced(report.findings[known], database, place))
+            except BROKEN:
+                if len(report.findings) > known:
+                    found.append((report.findings[known], ""))
+                else:
+                    report.invalid += 1
+                database.close()
+                database = tables(Path(folder) / f"after{number}")
         database.close()
     return report, found
 

@@ -6,6 +6,7 @@ import random
 
 import duckdb
 
+from sord.fuzzing.checking import BROKEN
 from sord.fuzzing.databases import Database
 from sord.fuzzing.expressions import Source
 from sord.fuzzing.kinds import COMMON, KINDS, NUMBERS
@@ -15,13 +16,16 @@ _ATTEMPTS = 8
 
 
 def statement(number: int, database: Database) -> str | None:
-    """The query of a number over its database; None when even DuckDB could make nothing of several drafts."""
+    """The query of a number over its database; None when even DuckDB could make nothing of several drafts.
+
+    Raises one of BROKEN like ``check``.
+    """
     for attempt in range(_ATTEMPTS):
         queries = Queries(random.Random(f"query {number}.{attempt}"), database)
         try:
             text = queries.statement()
             database.shapes.sql(text)
-        except duckdb.InternalException:
+        except BROKEN:
             raise
         except duckdb.Error:
             continue

@@ -18,7 +18,7 @@ import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 
-from sord.fuzzing.checking import Finding, Report, check
+from sord.fuzzing.checking import BROKEN, Finding, Report, check
 from sord.fuzzing.databases import Database, write_parquet
 
 _SECONDS: Final = 20.0
@@ -33,6 +33,8 @@ def reduced(finding: Finding, database: Database, folder: Path) -> tuple[Finding
         report = Report()
         try:
             check(database, sql, finding.number, [finding.workers], report)
+        except BROKEN:
+            raise
         except duckdb.Error:
             return None
         found = report.findings[0] if report.findings else None
