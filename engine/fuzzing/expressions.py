@@ -153,6 +153,7 @@ class Expressions(ABC):
                     (f"first_value({value})", kind),
                     (f"last_value({value})", kind),
                     (f"nth_value({value}, 2)", kind),
+                    (f"last_value({value} IGNORE NULLS)" if self.rare(0.5) else f"lead({value})", kind),
                     ("ntile(3)", "big"),
                 )
             )

@@ -95,7 +95,8 @@ class Queries(Subqueries):
             where = self.where(sources, depth - 1, outer)
             distinct = rng.choice(("", "", "", "DISTINCT "))
             sides.append(f"SELECT {distinct}{items}{from_}{where}")
-        text = f"{sides[0]} {rng.choice(words)} {sides[1]}"
+        word = rng.choice(("UNION BY NAME", "UNION ALL BY NAME") if self.rare(0.08) else words)
+        text = f"{sides[0]} {word} {sides[1]}"
         if rng.random() < 0.2:
             items = ", ".join(
                 f"NULL::{KINDS[kind].type}" if rng.random() < 0.3 else self.literal(kind) for kind in kinds
