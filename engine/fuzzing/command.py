@@ -113,6 +113,7 @@ def _as_json(seed: int, report: Report, differences: Sequence[Reduced]) -> dict[
         "refusals": dict(report.refused.most_common()),
         "invalid": report.invalid,
         "slow": report.slow,
+        "eager": report.eager,
         "ran": {str(workers): count for workers, count in sorted(report.ran.items())},
         "strategies": dict(report.used.most_common()),
     }

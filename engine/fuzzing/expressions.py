@@ -81,7 +81,7 @@ class Expressions(ABC):
             other = rng.choice(mine) if mine else self.literal(kind)
             default = rng.choice(("", f" ELSE {self.literal(kind)}", f" ELSE {other}"))
             return f"CASE WHEN {self.predicate(sources)} THEN {other}{default} END"
-        if choice < 0.55 and mine and kind in NUMBERS:
+        if choice < 0.55 and mine and kind in ("int", "big", "dec", "dbl", "flt", "huge"):
             base = rng.choice(mine)
             return f"({base} {rng.choice('+-')} {rng.choice([self.literal(kind), base, '1'])})"
         if kind == "bool" and rng.random() < 0.6:
