@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from sord.places import listed, quoted
+from sord.planner.render import read_files
+from sord.sql_text import quoted
 
 if TYPE_CHECKING:
     import pyarrow
@@ -95,11 +96,15 @@ def _source(table: Table, groups: dict[str, list[tuple[int, int]]] | None) -> st
     """A FROM item with the table's columns and ``file_row_number`` or another number of the row."""
     if table.files is None:
         return f"(SELECT *, row_number() OVER () AS file_row_number FROM {quoted(table.name)})"
+    if table.binding:
+        paths = [file.path for file in table.files if groups is None or file.path in groups]
+        return f"(SELECT *, row_number() OVER () AS file_row_number FROM {read_files(table, paths)})"
+    numbered = "file_row_number" in (name for name, _ in table.columns)
+    option = "" if numbered else ", file_row_number=true"
     if groups is None:
-        paths = listed([file.path for file in table.files])
-        return f"read_parquet({paths}{table.options}, file_row_number=true)"
+        return read_files(table, [file.path for file in table.files], option)
     parts = (
-        f"SELECT * FROM read_parquet({listed([path])}{table.options}, file_row_number=true) WHERE "
+        f"SELECT * FROM {read_files(table, [path], option)} WHERE "
         + " OR ".join(f"file_row_number BETWEEN {first} AND {last}" for first, last in ranges)
         for path, ranges in groups.items()
     )

@@ -12,16 +12,15 @@ import duckdb
 
 from sord.errors import Error
 from sord.language import Language, evaluate
-from sord.places import files, is_parquet, listed, pattern, quoted
+from sord.places import files, source
+from sord.readers import Source, file_column, function_of, is_reader, parsed, stem, unknown_option
 from sord.session import Session
+from sord.sql_text import quoted
 from sord.statements import view_body
 
 if TYPE_CHECKING:
     from sord.analyses import Analyses
     from sord.planner.catalog import Function, Table
-
-_OPTIONS = ("union_by_name", "hive_partitioning", "hive_types_autocast", "binary_as_string")
-"""Arguments of read_parquet that change neither the order of rows nor what a row group is."""
 
 
 class _Entry(NamedTuple):
@@ -43,13 +42,13 @@ class Catalog:
         self.database = database
         self._own = self.session.cursor()
         """For what needs nothing of the user's session, so that it works while that is busy."""
-        self._parquet: dict[str, tuple[str, tuple[str, ...]]] = {}
-        """By name: the view's SQL and where its files are."""
+        self._files: dict[str, tuple[str, Source]] = {}
+        """By name: the view's SQL and its files."""
         self._frames: dict[str, tuple[str, Any]] = {}
-        self._tables: dict[tuple[tuple[str, ...], str], tuple[object, Table]] = {}
-        """Tables by place and options, beside the identity of the files at the time of reading."""
-        self._named: dict[str, tuple[tuple[str, ...], str]] = {}
-        """Places and options by the names that were made up for them."""
+        self._tables: dict[Source, tuple[object, Table]] = {}
+        """Beside the identity of the files at the time of reading."""
+        self._named: dict[str, Source] = {}
+        """By the names that were made up for them."""
         self._entries: dict[str, list[_Entry]] | None = None
         """DuckDB's tables and views by name; None until somebody asks."""
         self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -64,39 +63,43 @@ class Catalog:
             cursor.register(name, frame)
         return cursor
 
-    def register(self, name: str, source: Any) -> None:
+    def register(self, name: str, thing: Any) -> None:
         """Make a Parquet path, glob, folder or list of them, or a frame (pyarrow, pandas, polars), a table.
 
         Raises :class:`sord.Error` for a place without files and DuckDB's own error for a file that it can't read.
         """
         with self.lock:
-            if isinstance(source, (str, os.PathLike)):
-                self._register_places(name, [source])
-            elif isinstance(source, (list, tuple)) and all(isinstance(s, (str, os.PathLike)) for s in source):
-                self._register_places(name, source)
+            if isinstance(thing, (str, os.PathLike)):
+                self._register_places(name, [thing])
+            elif isinstance(thing, (list, tuple)) and all(
+                isinstance(one, (str, os.PathLike)) for one in thing
+            ):
+                self._register_places(name, thing)
             else:
-                self._register_frame(name, source)
+                self._register_frame(name, thing)
             self._entries = None
 
     def register_dir(self, directory: str | os.PathLike[str]) -> list[str]:
-        """Register every Parquet file and every sub-folder with Parquet files under its own name."""
+        """Register every Parquet, CSV or JSON file and every sub-folder with such files under its own name."""
         root = Path(directory)
         if not root.is_dir():
             raise Error(
-                f"{os.fspath(root)!r} is not a folder: give a folder of Parquet files or of folders of them"
+                f"{os.fspath(root)!r} is not a folder: give a folder of Parquet, CSV or JSON files or folders"
             )
         names: dict[str, Path] = {}
         for entry in sorted(root.iterdir()):
-            is_file = entry.is_file() and is_parquet(entry.name)
-            if is_file or (entry.is_dir() and any(entry.rglob("*.parquet"))):
-                name = entry.stem if is_file else entry.name
+            is_file = entry.is_file() and function_of(entry.name) is not None
+            if is_file or (entry.is_dir() and any(function_of(path.name) for path in entry.rglob("*"))):
+                name = stem(entry.name) if is_file else entry.name
                 if name.lower() in map(str.lower, names):
                     raise Error(
                         f"{os.fspath(root)!r} has more than one {name!r}: register them under other names"
                     )
                 names[name] = entry
         if not names:
-            raise Error(f"{os.fspath(root)!r} has no Parquet files, neither directly nor in sub-folders")
+            raise Error(
+                f"{os.fspath(root)!r} has no Parquet files, nor CSV or JSON ones, neither directly nor in sub-folders"
+            )
         for name, entry in names.items():
             self.register(name, entry)
         return list(names)
@@ -126,9 +129,9 @@ class Catalog:
             for column in columns:
                 if column.lower() not in known:
                     raise duckdb.BinderException(f'Binder Error: Column with name "{column}" does not exist')
-            places = registered if registered is not None else (name,)
-            key: Hashable = (places, "") if table.files is not None else name.lower()
-            state = self._tables[places, ""][0] if table.files is not None else int(table.rows)
+            found = registered or Source((name,), function_of(name) or "read_parquet")
+            key: Hashable = found if table.files is not None else name.lower()
+            state = self._tables[found][0] if table.files is not None else int(table.rows)
             assert self._analyses is not None
             from sord.analyze import analyze_table
             from sord.relation import interruptible
@@ -148,7 +151,7 @@ class Catalog:
                 if any(entry.schema == "main" and entry.sql is None for entry in entries)
             ]  # fmt: skip
             frames = [name for name, _ in self._frames.values()]
-            return list(dict.fromkeys([*(n for n in self._parquet if self._registered(n)), *frames, *own]))
+            return list(dict.fromkeys([*(n for n in self._files if self._registered(n)), *frames, *own]))
 
     # The planner's catalog
 
@@ -162,10 +165,12 @@ class Catalog:
         with self.lock:
             registered = self._registered(name)
             if registered is not None:
-                return self._read(name.lower(), registered, "")
+                return self._read(name.lower(), registered)
             entry = self._entry(name)
-            if entry is None and is_parquet(name):
-                return self._read(self._name_of((name,), ""), (name,), "")
+            function = function_of(name)
+            if entry is None and function is not None:
+                path = Source((name,), function)
+                return self._read(self._name_of(path), path)
             if entry is None or (entry.temporary and name.lower() not in self._frames):
                 return None
             relation = self.database.sql(f"FROM {quoted(name)}")
@@ -197,24 +202,30 @@ class Catalog:
         return f"SELECT {items} FROM ({body}) AS {quoted(name)}"
 
     def scan(self, function: str, arguments: Sequence[str]) -> Table:
-        """The Parquet files behind read_parquet(…)."""
+        """The files behind read_parquet(…), read_csv(…) or read_json(…)."""
         from sord.planner.catalog import Unsupported
 
-        if function not in ("read_parquet", "parquet_scan") or not arguments:
+        if not is_reader(function) or not arguments:
             raise Unsupported(f"{function}() in FROM")
-        options = ""
-        for argument in arguments[1:]:
-            key, _, value = argument.partition("=")
-            if key.strip().strip('"').lower() not in _OPTIONS:
-                raise Unsupported(f"read_parquet with {key.strip()}")
-            options += f", {key.strip()}={value.strip()}"
+        options = parsed(arguments[1:])
+        unknown = unknown_option(function, options)
+        if unknown is not None:
+            raise Unsupported(f"{function} with {unknown}")
         place = arguments[0].strip()
         with self.lock:
             if place.startswith("'"):
                 places = [place[1:-1].replace("''", "'")]
             else:
                 places = [row[0] for row in self._own.execute(f"SELECT unnest({place})").fetchall()]
-            return self._read(self._name_of(tuple(places), options), tuple(places), options)
+            if file_column(options) is not None and not all(map(os.path.isabs, places)):
+                raise Unsupported("the column filename for files that are given by relative paths")
+            found = Source(tuple(places), function, options)
+            return self._read(self._name_of(found), found)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query over constants. Raises DuckDB's errors."""
+        with self.lock:
+            return self.database.execute(sql).fetchall()
 
     def describe(self, sql: str) -> list[tuple[str, str]]:
         """Names and DuckDB types of a query's columns. Raises DuckDB's error for a wrong query."""
@@ -238,11 +249,12 @@ class Catalog:
     def _register_places(self, name: str, places: Sequence[str | os.PathLike[str]]) -> None:
         if not places:
             raise Error(f"cannot register {name!r}: the list is empty")
-        patterns = tuple(pattern(place) for place in places)
-        files(self._own, patterns)
+        found = source(places)
+        files(self._own, found.places)
         # A view over patterns rather than files: files that come later are rows of the table too.
-        sql = f"CREATE OR REPLACE VIEW main.{quoted(name)} AS SELECT * FROM read_parquet({listed(patterns)})"
-        self._own.execute(sql)
+        self._own.execute(
+            f"CREATE OR REPLACE VIEW main.{quoted(name)} AS SELECT * FROM {found.call(found.places)}"
+        )
         if self._frames.pop(name.lower(), None) is not None:
             self.database.unregister(name)
         shown = self._own.execute(
@@ -250,7 +262,7 @@ class Catalog:
             "AND lower(view_name) = lower(?)",
             [name],
         ).fetchall()
-        self._parquet[name.lower()] = (shown[0][0] if shown else "", patterns)
+        self._files[name.lower()] = (shown[0][0] if shown else "", found)
 
     def _register_frame(self, name: str, source: Any) -> None:
         if type(source).__name__ == "RecordBatchReader":
@@ -263,7 +275,7 @@ class Catalog:
                 f"cannot register {name!r}: {type(source).__name__} is neither a path nor a frame that DuckDB reads"
             ) from error
         self._frames[name.lower()] = (name, source)
-        self._parquet.pop(name.lower(), None)
+        self._files.pop(name.lower(), None)
 
     def _entry(self, name: str) -> _Entry | None:
         """What DuckDB takes the unqualified ``name`` for."""
@@ -280,9 +292,9 @@ class Catalog:
         entries = [e for e in self._entries.get(name.lower(), ()) if e.schema == "main"]
         return max(entries, key=lambda entry: entry.temporary, default=None)
 
-    def _registered(self, name: str) -> tuple[str, ...] | None:
-        """The places of a table that is still what it was registered as: SQL may have replaced the view."""
-        known = self._parquet.get(name.lower())
+    def _registered(self, name: str) -> Source | None:
+        """The files of a table that is still what it was registered as: SQL may have replaced the view."""
+        known = self._files.get(name.lower())
         if known is None:
             return None
         entry = self._entry(name)
@@ -303,23 +315,25 @@ class Catalog:
         if entry is not None and entry.sql is not None and body is not None:
             self._bodies[entry.sql] = body
 
-    def _read(self, name: str, places: tuple[str, ...], options: str) -> Table:
+    def _read(self, name: str, source: Source) -> Table:
         from dataclasses import replace
 
         from sord.planner.catalog import Unsupported
         from sord.statistics import identity, read_table
+        from sord.text_files import read_text_table
 
-        paths = files(self._own, places)
+        paths = files(self._own, source.places)
         if len(set(paths)) < len(paths):
             raise Unsupported("a file is listed twice")
         same = identity(paths)
-        known = self._tables.get((places, options))
+        known = self._tables.get(source)
         if known is not None and known[0] == same:
             table = known[1]
         else:
-            table = read_table(self._own, name, paths, options)
-            self._tables[places, options] = (same, table)
-        table = self._analysed(table, (places, options), same)
+            read = read_table if source.is_parquet else read_text_table
+            table = read(self._own, name, source, paths)
+            self._tables[source] = (same, table)
+        table = self._analysed(table, source, same)
         return table if table.name == name else replace(table, name=name)
 
     def _analysed(self, table: Table, key: Hashable, state: Hashable) -> Table:
@@ -329,14 +343,11 @@ class Catalog:
             self._analyses = Analyses()
         return self._analyses.applied(table, key, state)
 
-    def _name_of(self, places: tuple[str, ...], options: str) -> str:
+    def _name_of(self, source: Source) -> str:
         """A name for what is no table by itself: the planner knows tables by names, so no other may have it."""
-        base = name = Path(places[0]).stem.strip("*") or "files"
+        base = name = Path(source.places[0]).stem.strip("*") or "files"
         number = 1
-        while self._entry(name) is not None or self._named.setdefault(name, (places, options)) != (
-            places,
-            options,
-        ):
+        while self._entry(name) is not None or self._named.setdefault(name, source) != source:
             number += 1
             name = f"{base}_{number}"
         return name

@@ -107,8 +107,8 @@ class Connection:
     def register(self, name: str, source: Any) -> None:
         """Make ``source`` the table ``name``, or the table of this name another one.
 
-        It is a Parquet file, a glob, a folder (with all Parquet files below), a list of these, or a pyarrow, pandas
-        or polars frame. Files that come into a folder later belong to the table.
+        It is a Parquet, CSV or JSON file, a glob, a folder (with all such files below), a list of these, or a pyarrow,
+        pandas or polars frame. Files that come into a folder later belong to the table.
 
         Raises :class:`sord.Error` for a place without files, DuckDB's own error for a file it can't read.
         """
@@ -117,7 +117,7 @@ class Connection:
         self._read_statistics([name])
 
     def register_dir(self, directory: str | os.PathLike[str]) -> list[str]:
-        """Make each Parquet file and each sub-folder with Parquet files a table; returns their names.
+        """Make each Parquet, CSV or JSON file, and each sub-folder with some, a table; returns their names.
 
         Raises :class:`sord.Error` if there are none or two of one name.
         """

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from sord.errors import Error, QueryCancelled, QueryError
-from sord.places import quoted
 from sord.relation import BATCH_ROWS, Relation, T, batches, interruptible, streaming
 from sord.report import Report
+from sord.sql_text import quoted
 
 if TYPE_CHECKING:
     import pyarrow

@@ -1,4 +1,4 @@
-"""Where Parquet files are: paths, globs and folders, as a user writes them."""
+"""Where files are: paths, globs and folders, as a user writes them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,56 @@ from collections.abc import Sequence
 import duckdb
 
 from sord.errors import Error
+from sord.readers import FORMATS, Source, extensions, function_of
 
 _GLOB = "*?["
 
 
-def pattern(place: str | os.PathLike[str]) -> str:
-    """The absolute path or glob of DuckDB's that finds the Parquet files of ``place``, now and later.
+def source(places: Sequence[str | os.PathLike[str]]) -> Source:
+    """The files of paths, globs and folders, now and later, and DuckDB's function for them.
 
-    Raises :class:`sord.Error` for what isn't on this machine.
+    Raises :class:`sord.Error` for what isn't on this machine and for files of different formats.
     """
+    found = [one for place in places for one in _patterns(place)]
+    functions = {function for _, function in found}
+    if len(functions) > 1:
+        kinds = " and ".join(sorted(FORMATS[function] for function in functions))
+        raise Error(f"{os.fspath(places[0])!r}: {kinds} files are no one table; register them one by one")
+    return Source(tuple(pattern for pattern, _ in found), functions.pop())
+
+
+def _patterns(place: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Absolute paths or globs of DuckDB's, and the functions that read their files."""
     text = os.fspath(place)
     if "://" in text:
         raise Error(f"{text!r}: remote tables are not supported yet; give a local path or glob")
     absolute = os.path.abspath(os.path.expanduser(text))
     if os.path.isdir(absolute):
-        return os.path.join(glob.escape(absolute), "**", "*.parquet")
+        return [
+            (os.path.join(glob.escape(absolute), "**", f"*{end}"), function)
+            for end, function in _kinds(absolute)
+        ]
+    function = function_of(text) or "read_parquet"
     if os.path.exists(absolute):
-        return glob.escape(absolute)
+        return [(glob.escape(absolute), function)]
     if not any(mark in text for mark in _GLOB):
         raise Error(
-            f"{text!r} does not exist: give a Parquet file, a folder or a glob such as data/*.parquet"
+            f"{text!r} does not exist: give a Parquet, CSV or JSON file, a folder or a glob such as data/*.parquet"
         )
-    return absolute
+    return [(absolute, function)]
+
+
+def _kinds(folder: str) -> list[tuple[str, str]]:
+    """The endings of names in a folder and the functions for them; Parquet files are all that counts beside others."""
+    names = [name.lower() for _, _, names in os.walk(folder) for name in names]
+    found = [
+        (end, function)
+        for function in FORMATS
+        for end in extensions(function)
+        if any(name.endswith(end) for name in names)
+    ]
+    parquet = [one for one in found if one[1] == "read_parquet"]
+    return parquet or found or [(".parquet", "read_parquet")]
 
 
 def files(database: duckdb.DuckDBPyConnection, patterns: Sequence[str]) -> list[str]:
@@ -50,21 +78,6 @@ def files(database: duckdb.DuckDBPyConnection, patterns: Sequence[str]) -> list[
             raise Error(f"{one!r} matches no files")
         found += [os.path.abspath(row[0]) for row in rows]
     return found
-
-
-def is_parquet(name: str) -> bool:
-    """Whether DuckDB takes a table of this name for Parquet files."""
-    return name.lower().endswith(".parquet")
-
-
-def quoted(name: str) -> str:
-    """An identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def listed(paths: Sequence[str]) -> str:
-    """A list of strings."""
-    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
 
 
 def _unescaped(place: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from sord.analyze import bounds_sql
-from sord.places import quoted
+from sord.sql_text import quoted
 
 if TYPE_CHECKING:
     import pyarrow

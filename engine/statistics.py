@@ -6,11 +6,16 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import duckdb
 
 from sord.planner.cardinality import total_distinct
 from sord.planner.catalog import Clustering, ColumnStatistics, File, Table, Unsupported
+from sord.planner.partitions import partition_statistics
+from sord.readers import Source, file_column, rendered
+from sord.schemas import Pinned, partition_values, pin
+from sord.sql_text import listed
 
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _WIDTHS = {"BOOLEAN": 1.0, "TINYINT": 1.0, "SMALLINT": 2.0, "INTEGER": 4.0, "DATE": 4.0, "FLOAT": 4.0}
@@ -27,19 +32,18 @@ def identity(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
     return tuple((path, (status := os.stat(path)).st_mtime_ns, status.st_size) for path in paths)
 
 
-def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str], options: str) -> Table:
+def read_table(cursor: duckdb.DuckDBPyConnection, name: str, source: Source, paths: Sequence[str]) -> Table:
     """Build a :class:`Table` from the footers of ``paths``. Raises DuckDB's errors for what isn't Parquet."""
-    listed = "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
-    columns = _described(cursor, listed, options)
-    options += _hive_types(cursor, listed, options, columns, paths)
-    types = dict(columns)
-    if len(paths) > 1:
-        _check_same_schema(cursor, listed)
+    pinned = pin(cursor, source, paths)
+    columns, types = pinned.columns, dict(pinned.columns)
+    # The function's own columns are not in the footers.
+    if "file_row_number" in types and "file_row_number" not in dict(source.options):
+        raise Unsupported("a Parquet file with a column called file_row_number")
     # Read once: the footers of a large table take longer to parse than everything below.
     cursor.execute(
         "CREATE OR REPLACE TEMP TABLE footers AS SELECT file_name, row_group_id, row_group_num_rows, type, "
         "path_in_schema, stats_min_value, stats_max_value, stats_null_count, num_values, total_uncompressed_size, "
-        f"data_page_offset, dictionary_page_offset, stats_distinct_count FROM parquet_metadata({listed})"
+        f"data_page_offset, dictionary_page_offset, stats_distinct_count FROM parquet_metadata({listed(paths)})"
     )
     groups = cursor.execute(
         "SELECT file_name, row_group_id, any_value(row_group_num_rows) FROM footers GROUP BY 1, 2 ORDER BY 1, 2"
@@ -59,7 +63,7 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
         "CASE WHEN count(stats_distinct_count) = count(*) THEN avg(stats_distinct_count) END "
         "FROM footers GROUP BY 1"
     ).fetchall()
-    clusterings, ranges = _clusterings(cursor, types)
+    clusterings, ranges = _clusterings(cursor, _alike(types, pinned))
     cursor.execute("DROP TABLE footers")
     clustered = {clustering.column for clustering in clusterings}
     statistics = {
@@ -80,50 +84,25 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str
         for name, physical, low, high, nulls, values, size, dictionary, rows, counted in chunks
         if name in types
     }
+    partitions = partition_values(cursor, source.function, pinned.options, pinned.partitions, paths)
     files = tuple(
-        File(path, sum(rows), os.path.getsize(path), tuple(rows), ranges.get(path, {}))
+        File(path, sum(rows), os.path.getsize(path), tuple(rows), partitions.get(path), ranges.get(path, {}))
         for path, rows in rows_of.items()
     )
-    return Table(name, columns, total, statistics, files, clusterings, options)
+    table = Table(
+        name, columns, total, statistics, files, clusterings, rendered(pinned.options), source.function,
+        pinned.partitions, file_column=file_column(source.options) or "filename",
+    )  # fmt: skip
+    return replace(table, statistics={**statistics, **partition_statistics(table, files)})
 
 
-def _described(cursor: duckdb.DuckDBPyConnection, listed: str, options: str) -> tuple[tuple[str, str], ...]:
-    rows = cursor.execute(f"DESCRIBE SELECT * FROM read_parquet({listed}{options})").fetchall()
-    return tuple((row[0], row[1]) for row in rows)
-
-
-def _hive_types(
-    cursor: duckdb.DuckDBPyConnection,
-    listed: str,
-    options: str,
-    columns: tuple[tuple[str, str], ...],
-    paths: Sequence[str],
-) -> str:
-    """Options that say the types of hive partition columns, which DuckDB infers from all paths that it is given."""
-    if not any("=" in os.path.dirname(path) for path in paths):
-        return ""
-    own = ", ".join(part for part in options.split(", ") if part and not part.startswith("hive_"))
-    stored = _described(cursor, listed, f"{own and ', '}{own}, hive_partitioning=false")
-    partitions = [(name, type_) for name, type_ in columns if name not in dict(stored)]
-    if not partitions:
-        return ""
-    types = ", ".join(f"{_quoted(name)}: {type_}" for name, type_ in partitions)
-    switch = "" if "hive_partitioning" in options else ", hive_partitioning=true"
-    return f"{switch}, hive_types={{{types}}}"
-
-
-def _quoted(name: str) -> str:
-    return "'" + name.replace("'", "''") + "'"
-
-
-def _check_same_schema(cursor: duckdb.DuckDBPyConnection, listed: str) -> None:
-    """Workers read different files, so what DuckDB makes of some of them has to be what it makes of all."""
-    ((schemas,),) = cursor.execute(
-        "SELECT count(DISTINCT columns) FROM (SELECT list((name, type, repetition_type, num_children, "
-        f"converted_type, logical_type)) AS columns FROM parquet_schema({listed}) GROUP BY file_name)"
-    ).fetchall()
-    if schemas > 1:
-        raise Unsupported("a table whose Parquet files have different schemas")
+def _alike(types: dict[str, str], pinned: Pinned) -> dict[str, str]:
+    """The columns whose values in footers are those that a query sees, in every file."""
+    return {
+        name: type_
+        for name, type_ in types.items()
+        if name not in pinned.partitions and name.lower() not in pinned.differing
+    }
 
 
 def _column(

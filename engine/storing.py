@@ -12,8 +12,8 @@ import duckdb
 
 from sord.distributed import DistributedRelation
 from sord.enclosed import Enclosed, enclosed
-from sord.places import quoted
 from sord.relation import LocalRelation, Relation, T
+from sord.sql_text import quoted
 from sord.writing import WritingRelation
 
 if TYPE_CHECKING:

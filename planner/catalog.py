@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Unsupported(Exception):
@@ -57,13 +57,16 @@ class Clustering:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A Parquet file."""
+    """A file of rows."""
 
     path: str
     rows: int
+    """Exact for Parquet, a guess for other formats."""
     bytes: int
     row_groups: tuple[int, ...]
-    """Rows of each row group."""
+    """Rows of each row group; only between them can a file be cut."""
+    partition: tuple[str | None, ...] | None = None
+    """Values of the table's partition columns as DuckDB writes them; None where there are no rows."""
     key_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Lowest and highest value of each clustering column in which the file has no NULL."""
 
@@ -114,7 +117,15 @@ class Table:
     """None: the table lives in the client's DuckDB under its name (a frame, a temporary table, a CSV view)."""
     clusterings: tuple[Clustering, ...] = ()
     options: str = ""
-    """Further arguments of read_parquet, rendered: ``, union_by_name=true``."""
+    """Further arguments of the function, rendered: ``, binary_as_string=true``."""
+    function: str = "read_parquet"
+    """DuckDB's function that reads the files."""
+    partitions: tuple[str, ...] = ()
+    """Columns with one value per file."""
+    binding: tuple[str, ...] = ()
+    """Files that DuckDB looks into for names and types: whoever reads other files has to show it these first."""
+    file_column: str = "filename"
+    """The (virtual) column with the path of a row's file."""
     sample: Sample | None = field(default=None, compare=False)
     """There is one once the table has been analysed."""
 
@@ -163,3 +174,6 @@ class Catalog(Protocol):
 
     def evaluate(self, expressions: Sequence[str]) -> list[tuple[str | None, str]]:
         """Values (as text; None: NULL) and DuckDB types of expressions without columns, all at one time."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query over constants, by DuckDB itself. Raises DuckDB's errors."""

@@ -11,6 +11,7 @@ from sord.planner.logical import Plan
 from sord.planner.order_joins import order_joins
 from sord.planner.outer_to_inner import outer_to_inner
 from sord.planner.prune_columns import prune_columns
+from sord.planner.prune_files import prune_files
 from sord.planner.push_aggregates import push_aggregates
 from sord.planner.push_filters import push_filters
 from sord.planner.reduce_aggregates import reduce_aggregates
@@ -24,6 +25,7 @@ LOGICAL_PASSES: tuple[LogicalPass, ...] = (
     fuse_aggregates,
     outer_to_inner,
     push_filters,
+    prune_files,
     prune_columns,
     reduce_aggregates,
     order_joins,

@@ -129,7 +129,8 @@ def _resolve_tables(tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], 
         elif isinstance(node.this, (exp.Func, exp.ReadParquet)):
             function = node.this
             called = function.name if isinstance(function, exp.Anonymous) else function.sql_name().lower()
-            table = catalog.scan(called, [part.sql("duckdb") for part in function.expressions])
+            parts = [function.this] if isinstance(function, exp.ReadCSV) else []
+            table = catalog.scan(called, [part.sql("duckdb") for part in parts + function.expressions])
         else:
             raise Unsupported(f"{type(node.this).__name__} in FROM")
         if table is None:
@@ -137,18 +138,21 @@ def _resolve_tables(tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], 
         if any(node.args.get(option) for option in ("sample", "pivots", "joins", "when", "ordinality")):
             raise Unsupported("TABLESAMPLE or PIVOT on a table")
         tables[table.name] = table
-        alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(_alias(node), quoted=True))
+        alias = node.args.get("alias") or exp.TableAlias(
+            this=exp.to_identifier(_alias(node, table), quoted=True)
+        )
         node.replace(exp.Table(this=exp.Identifier(this=table.name, quoted=True), alias=alias))
 
 
-def _alias(node: exp.Table) -> str:
+def _alias(node: exp.Table, table: Table) -> str:
     """What DuckDB calls a table that has been given no alias: a path goes by its stem, a function by its name."""
     if isinstance(node.this, exp.Anonymous):
         return str(node.this.name)
     if not isinstance(node.this, exp.Identifier):
         return str(node.this.sql("duckdb")).partition("(")[0].lower()
-    stem = node.name.rpartition("/")[2]
-    return str(stem[: -len(".parquet")] if stem.lower().endswith(".parquet") else node.name)
+    if table.name == _name(node).lower():
+        return str(node.name)
+    return str(node.name.rpartition("/")[2].partition(".")[0])
 
 
 def _expand(node: exp.Table, view: str, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:

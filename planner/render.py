@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ErrorLevel
 
+from sord.planner.catalog import Table
 from sord.planner.logical import (
     Aggregate,
     Apply,
@@ -66,12 +67,24 @@ def whole_table(scan: Scan) -> str:
     """The FROM item that reads all of a table."""
     if scan.table.files is None:
         return quote(scan.table.name)
-    return parquet(scan, (file.path for file in scan.table.files))
+    return read_files(scan.table, [file.path for file in scan.table.files])
 
 
-def parquet(scan: Scan, paths: Iterable[str], extra: str = "") -> str:
-    """A read_parquet over ``paths`` with the table's own options and ``extra`` ones."""
-    return f"read_parquet([{', '.join(map(literal, paths))}]{scan.table.options}{extra})"
+def read_files(table: Table, paths: Sequence[str], extra: str = "") -> str:
+    """The FROM item that reads ``paths`` with the table's own options and ``extra`` ones.
+
+    Files that are there only to say what the names and types are DuckDB leaves out before it reads any.
+    """
+    mine = set(paths)
+    shown = [path for path in table.binding if path not in mine]
+    first = set(table.binding)
+    listed = [*table.binding, *(path for path in paths if path not in first)]
+    source = f"{table.function}([{', '.join(map(literal, listed))}]{table.options}{extra})"
+    if not shown:
+        return source
+    return (
+        f"(SELECT * FROM {source} WHERE {quote(table.file_column)} NOT IN ({', '.join(map(literal, shown))}))"
+    )
 
 
 class _Renderer:

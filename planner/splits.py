@@ -5,7 +5,7 @@ from __future__ import annotations
 from sord.planner.catalog import File
 from sord.planner.distribution import Ranged, Replicated
 from sord.planner.logical import Scan
-from sord.planner.render import parquet, quote, whole_table
+from sord.planner.render import quote, read_files, whole_table
 
 Part = tuple[File, int, int]
 """A file, its first row to read, and the row after the last."""
@@ -50,20 +50,23 @@ class Splits:
 
 def _rows(scan: Scan, parts: list[Part]) -> str:
     """Row groups by their row numbers."""
-    assert scan.table.files is not None
+    table = scan.table
+    assert table.files is not None
     whole = [file.path for file, first, last in parts if first == 0 and last == file.rows]
     cut = [(file, first, last) for file, first, last in parts if not (first == 0 and last == file.rows)]
-    sources = [f"SELECT * FROM {parquet(scan, whole)}"] if whole else []
+    numbered = "file_row_number" in (name for name, _ in table.columns)
+    items, option = ("*", "") if numbered else ("* EXCLUDE (file_row_number)", ", file_row_number=true")
+    sources = [f"SELECT * FROM {read_files(table, whole)}"] if whole else []
     sources += [
         # DuckDB skips the row groups outside of the range by their row numbers.
-        f"SELECT * EXCLUDE (file_row_number) FROM {parquet(scan, [file.path], ', file_row_number=true')} "
+        f"SELECT {items} FROM {read_files(table, [file.path], option)} "
         f"WHERE file_row_number BETWEEN {first} AND {last - 1}"
         for file, first, last in cut
     ]
     if not sources:
-        return f"(SELECT * FROM {parquet(scan, [scan.table.files[0].path])} LIMIT 0)"
+        return f"(SELECT * FROM {read_files(table, [table.files[0].path])} LIMIT 0)"
     if len(sources) == 1 and whole:
-        return parquet(scan, whole)
+        return read_files(table, whole)
     return f"({' UNION ALL '.join(sources)})"
 
 
@@ -80,7 +83,7 @@ def _range(scan: Scan, split: Ranged, rank: int, workers: int) -> str:
     if high is not None:
         conditions.append(f"{quote(name)} < {high}" + (f" OR {quote(name)} IS NULL" if rank == 0 else ""))
     paths = [file.path for file in scan.table.files if _overlaps(file, name, low, high)]
-    source = parquet(scan, paths or [scan.table.files[0].path])
+    source = read_files(scan.table, paths or [scan.table.files[0].path])
     return f"(SELECT * FROM {source} WHERE {' AND '.join(conditions) or 'true'})"
 
 

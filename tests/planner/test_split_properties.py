@@ -19,6 +19,7 @@ from sord.planner.distribution import Distribution, Hashed, Ranged, Spread
 from sord.planner.logical import Scan
 from sord.planner.render import render
 from sord.planner.splits import Splits, assign
+from sord.readers import Source
 from sord.statistics import read_table
 
 KEYS = st.one_of(st.none(), st.integers(-(2**40), 2**40), st.integers(-3, 3))
@@ -119,7 +120,7 @@ def test_every_row_is_read_by_one_worker(
         keys = [None if key is None else next(ascending) for key in keys]
     folder = tmp_path_factory.mktemp("split")
     paths = _write(folder, keys, sorted(cuts), size)
-    table = read_table(connection, "t", paths, "")
+    table = read_table(connection, "t", Source(tuple(paths)), paths)
     outputs = (("k", "k"), ("row", "row"))
     splits: list[Distribution] = [Spread()]
     splits.append(Ranged(frozenset({"k"}), tuple(sorted(bounds[: workers - 1]))))
