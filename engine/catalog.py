@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -21,6 +22,13 @@ from sord.statements import view_body
 if TYPE_CHECKING:
     from sord.analyses import Analyses
     from sord.planner.catalog import Function, Table
+
+
+_DEFINING = re.compile(r"\b(macro|function|type)\b", re.IGNORECASE)
+"""In statements that may define or drop what workers don't know."""
+_ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
+_TAKEN = re.compile(r"(exchange|reduced)_\d+", re.IGNORECASE)
+"""Names that the planner gives to what fragments read."""
 
 
 class _Entry(NamedTuple):
@@ -53,6 +61,8 @@ class Catalog:
         """DuckDB's tables and views by name; None until somebody asks."""
         self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
         """What users wrote as a view's query, and its names for columns, by DuckDB's SQL for the view."""
+        self._own_names: list[tuple[str, str]] | None = []
+        """Macros and types that users have defined; None if that has to be asked."""
         self._analyses: Analyses | None = None
         self._language = Language(self._own, self.lock)
 
@@ -110,6 +120,8 @@ class Catalog:
             self._entries = None
             self._language.executed(text)
             self.session.executed(text)
+            if _DEFINING.search(text):
+                self._own_names = None
             if "view" in text.lower():
                 self._remember_view(text)
 
@@ -160,9 +172,11 @@ class Catalog:
 
         Raises the planner's Unsupported for what only one session of DuckDB's sees.
         """
-        from sord.planner.catalog import Table
+        from sord.planner.catalog import Table, Unsupported
 
         with self.lock:
+            if _TAKEN.fullmatch(name):
+                raise Unsupported(f"a table called {name}")
             registered = self._registered(name)
             if registered is not None:
                 return self._read(name.lower(), registered)
@@ -178,6 +192,26 @@ class Catalog:
             rows = self.database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchall()[0][0]
             return self._analysed(Table(name, columns, float(rows), {}, None), name.lower(), rows)
 
+    def check_text(self, text: str) -> None:
+        """Raises the planner's Unsupported for SQL that has another meaning in this session than for the planner.
+
+        Workers have no macros and types that users have defined, and a macro may have the name of one of DuckDB's
+        functions.
+        """
+        from sord.planner.catalog import Unsupported
+
+        if self.session.reorders and _ORDERED.search(text):
+            raise Unsupported("default_null_order or default_order has been changed")
+        with self.lock:
+            if self._own_names is None:
+                self._own_names = self.database.execute(
+                    "SELECT function_name, 'macro' FROM duckdb_functions() WHERE NOT internal AND function_type LIKE "
+                    "'%macro%' UNION SELECT type_name, 'type' FROM duckdb_types() WHERE NOT internal"
+                ).fetchall()
+            for name, kind in self._own_names:
+                if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE):
+                    raise Unsupported(f"{name} is a {kind} of the client's DuckDB")
+
     def view(self, name: str) -> str | None:
         """The query of a view that a user created."""
         from sord.planner.catalog import Unsupported
@@ -192,6 +226,8 @@ class Catalog:
             body, columns = self._bodies.get(entry.sql) or view_body(entry.sql) or ("", ())
             if not body:
                 raise Unsupported(f"the definition of the view {name} can't be read")
+            # DuckDB's text of the view: sqlglot has spelled the functions in the other one.
+            self.check_text(entry.sql)
             if not columns:
                 return body
             found = self.database.sql(body).columns

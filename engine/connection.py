@@ -288,8 +288,8 @@ class Connection:
         assert relation is not None
         result = LocalRelation(relation, self.catalog, lock=self.catalog.lock)
         if self._coordinator is not None:
-            name = kind.name.replace("_", " ")
-            result.report = local_report(clock, f"a {name} statement is executed by DuckDB")
+            reason = f"DuckDB executes statements such as {kind.name.replace('_', ' ')}"
+            result.report = local_report(clock, reason)
         return result
 
     def _vacuum(self, statement: Statement) -> Relation:

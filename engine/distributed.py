@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -178,7 +179,9 @@ class DistributedRelation(Relation):
         try:
             with _no_collections():
                 text, described, sink = self._planned
-                return plan_query(text, connection.catalog, connection.options, described, sink)
+                connection.catalog.check_text(text)
+                options = replace(connection.options, sort_ranges=connection.catalog.session.keeps_order)
+                return plan_query(text, connection.catalog, options, described, sink)
         except Unsupported as reason:
             return str(reason)
         except (Error, duckdb.Error):

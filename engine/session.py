@@ -13,9 +13,13 @@ import duckdb
 _TRAVELLING = (
     "TimeZone", "Calendar", "default_null_order", "default_order", "default_collation", "integer_division",
     "ieee_floating_point_ops", "old_implicit_casting", "scalar_subquery_error_on_multiple_rows",
-    "order_by_non_integer_literal",
+    "order_by_non_integer_literal", "binary_as_string", "disable_timestamptz_casts", "parquet_can_have_nan",
+    "dialect_compatibility_mode", "max_expression_depth", "enable_geoparquet_conversion",
 )  # fmt: skip
 """Settings that change answers: what a user sets for the connection holds for all workers."""
+
+_ORDERING = ("default_null_order", "default_order")
+"""Settings that change what ORDER BY means: sqlglot leaves out what is the default without them."""
 
 _LOCAL = ("TimeZone", "search_path")
 """Settings that a new cursor doesn't take over."""
@@ -38,6 +42,10 @@ class Session:
         self._has_private = False
         self._in_transaction = False
         self.closed = False
+        self.reorders = False
+        """Whether ORDER BY without further words doesn't mean ASC NULLS LAST."""
+        self.keeps_order = True
+        """Whether DuckDB gives ordered rows on in their order."""
         self.travelling: dict[str, str] = {}
         """Settings that a user has changed and that the workers need, name to value."""
 
@@ -113,13 +121,17 @@ class Session:
         current = _settings(self._database)
         changed = {name: value for name, value in current.items() if value != self._defaults.get(name)}
         self.travelling = {name: value for name, value in changed.items() if name in _TRAVELLING}
+        self.reorders = any(name in changed for name in _ORDERING)
+        self.keeps_order = "preserve_insertion_order" not in changed
         self._local = {name: value for name, value in changed.items() if name in _LOCAL}
         if self._local.get("search_path") in ("main", "memory", "memory.main"):
             del self._local["search_path"]
 
 
 def _settings(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    names = ", ".join(f"'{name}'" for name in dict.fromkeys(_TRAVELLING + _LOCAL))
+    names = ", ".join(
+        f"'{name}'" for name in dict.fromkeys((*_TRAVELLING, *_LOCAL, "preserve_insertion_order"))
+    )
     rows = connection.execute(f"SELECT name, value FROM duckdb_settings() WHERE name IN ({names})")
     return dict(rows.fetchall())
 

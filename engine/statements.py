@@ -64,11 +64,24 @@ def view_body(create_view: str) -> tuple[str, tuple[str, ...]] | None:
         tree = parse_one(create_view, read="duckdb")
     except SqlglotError:
         return None
-    query = tree.args.get("expression")
+    query = _after_as(create_view)
     if not isinstance(tree, exp.Create) or query is None:
         return None
     columns = tree.this.expressions if isinstance(tree.this, exp.Schema) else []
-    return query.sql("duckdb"), tuple(column.name for column in columns)
+    return query, tuple(column.name for column in columns)
+
+
+def _after_as(text: str) -> str | None:
+    """What follows the first AS outside of parentheses: the query of a view, as it is written."""
+    from sqlglot import TokenType, tokenize
+
+    depth = 0
+    for token in (tokens := tokenize(text, read="duckdb")):
+        depth += (token.token_type == TokenType.L_PAREN) - (token.token_type == TokenType.R_PAREN)
+        if token.token_type == TokenType.ALIAS and depth == 0:
+            last = tokens[-2] if tokens[-1].token_type == TokenType.SEMICOLON else tokens[-1]
+            return text[token.end + 1 : last.end + 1].strip()
+    return None
 
 
 def _trimmed(text: str) -> str:

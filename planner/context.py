@@ -39,6 +39,8 @@ class Options:
     """Drop rows before they are moved whose keys the other side of a join doesn't have."""
     split_skew: bool = True
     """Spread the rows of frequent keys over all workers."""
+    sort_ranges: bool = True
+    """Sort many rows by ranges; not where the client wouldn't read ordered parts in their order."""
 
 
 @dataclass(slots=True)

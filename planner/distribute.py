@@ -82,7 +82,8 @@ class _Distributor:
         if isinstance(plan, Sort) and plan.limit is None and not plan.offset and self.workers > 1:
             source, where = self.place(plan.input)
             size = self.estimate(plan.input).rows * self.estimate(plan.input).width(plan.columns)
-            if not isinstance(where, (Single, Replicated)) and size > _SORT_AT_CLIENT:
+            large = size > _SORT_AT_CLIENT and self.context.options.sort_ranges
+            if not isinstance(where, (Single, Replicated)) and large:
                 keys = tuple(map(expression_sql, plan.order))
                 ranged = replace(plan, input=Exchange(source, Sorted(keys)))
                 return ranged if self.in_place else Exchange(ranged, Single(), ordered=True)
