@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sord.planner.context import Context
 from sord.planner.decorrelate import decorrelate
 from sord.planner.fuse_aggregates import fuse_aggregates
+from sord.planner.inline_shared import inline_shared
 from sord.planner.logical import Plan
 from sord.planner.order_joins import order_joins
 from sord.planner.outer_to_inner import outer_to_inner
@@ -22,6 +23,7 @@ LOGICAL_PASSES: tuple[LogicalPass, ...] = (
     push_filters,
     decorrelate,
     push_filters,
+    inline_shared,
     fuse_aggregates,
     outer_to_inner,
     push_filters,
