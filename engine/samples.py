@@ -75,24 +75,25 @@ class TableSample:
     def matches(self, predicates: tuple[str, ...], columns: tuple[str, ...]) -> Matches | None:
         from sord.planner.catalog import Matches
 
-        both = " AND ".join(f"({predicate})" for predicate in predicates)
-        counted = [f"count(*) FILTER ({predicate})" for predicate in (both, *predicates)]
-        distinct = [f"count(DISTINCT {quoted(column)}) FILTER ({both})" for column in columns]
+        distinct = [f"count(DISTINCT {quoted(column)})" for column in columns]
         ordered = [column for column in columns if column in self._bounds]
-        ranges = [
-            f"({bound} FILTER ({both}))::DOUBLE" for column in ordered for bound in self._bounds[column]
-        ]
-        found = self._ask(f"SELECT {', '.join(counted + distinct + ranges)} FROM {self.name}")
+        ranges = [f"({bound})::DOUBLE" for column in ordered for bound in self._bounds[column]]
+        items = ", ".join(["count(*)", *distinct, *ranges])
+        found = self._ask(f"SELECT {items} FROM {self.name}{_where(predicates)}")
         if found is None:
             return None
-        counts, found = found[: len(counted)], found[len(counted) :]
-        bounds = iter(found[len(columns) :])
+        rows, *found_distinct = found[: 1 + len(columns)]
+        bounds = iter(found[1 + len(columns) :])
         return Matches(
-            int(counts[0]),
-            tuple(map(int, counts[1:])),
-            {column: int(number) for column, number in zip(columns, found, strict=False)},
+            int(rows),
+            {column: int(number) for column, number in zip(columns, found_distinct, strict=True)},
             {column: (next(bounds), next(bounds)) for column in ordered},
         )
+
+    def each(self, predicates: tuple[str, ...]) -> tuple[int, ...] | None:
+        items = ", ".join(f"count(*) FILTER ({predicate})" for predicate in predicates)
+        found = self._ask(f"SELECT {items} FROM {self.name}")
+        return None if found is None else tuple(map(int, found))
 
     def combinations(self, expressions: tuple[str, ...], where: tuple[str, ...]) -> int | None:
         distinct = f"SELECT DISTINCT {', '.join(expressions)} FROM {self.name}{_where(where)}"

@@ -76,8 +76,6 @@ class Matches:
     """What of a sample a conjunction leaves."""
 
     rows: int
-    each: tuple[int, ...]
-    """Rows for which one predicate holds, in order."""
     distinct: Mapping[str, int]
     """Distinct values of columns, NULL aside, among the rows for which all hold."""
     ranges: Mapping[str, tuple[float | None, float | None]]
@@ -93,6 +91,9 @@ class Sample(Protocol):
 
     def matches(self, predicates: tuple[str, ...], columns: tuple[str, ...]) -> Matches | None:
         """How many rows satisfy SQL conditions, and their distinct values in ``columns``. None: it can't tell."""
+
+    def each(self, predicates: tuple[str, ...]) -> tuple[int, ...] | None:
+        """How many rows satisfy each one of SQL conditions. None: it can't tell."""
 
     def combinations(self, expressions: tuple[str, ...], where: tuple[str, ...]) -> int | None:
         """Distinct combinations of SQL expressions in rows that satisfy conditions. None: it can't tell."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from sord.planner.catalog import Catalog
+from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id, substitute
 from sord.planner.logical import Plan, Project, SharedRef, Stage
 from sord.planner.render import render
@@ -56,6 +57,8 @@ class Context:
     taken: set[str] = field(default_factory=set)
     shared: dict[str, Plan] = field(default_factory=dict)
     """What is behind each SharedRef, as it was bound."""
+    estimate: Estimator = field(default_factory=Estimator)
+    """Of the logical passes, who share what they know of nodes that they leave alone."""
     pending: dict[str, Plan] = field(default_factory=dict)
     """Of these, what a pass has yet to put into the plan's With."""
 

@@ -54,6 +54,11 @@ class Estimator:
         self.memo[id(plan)] = (plan, result)  # the plan is kept so that its id is not used again
         return result
 
+    def define(self, plan: With) -> None:
+        """Estimate common table expressions, so that what refers to them can be."""
+        for name, definition in zip(plan.names, plan.definitions, strict=True):
+            self.shared[name] = self(definition)
+
     def _estimate(self, plan: Plan) -> Estimate:
         if isinstance(plan, Scan):
             return _scan(plan)
@@ -80,8 +85,7 @@ class Estimator:
             rows = float(len(plan.rows))
             return Estimate(rows, {id_: ColumnEstimate(max(rows, 1)) for id_ in plan.outputs})
         if isinstance(plan, With):
-            for name, definition in zip(plan.names, plan.definitions, strict=True):
-                self.shared[name] = self(definition)
+            self.define(plan)
             return self(plan.body)
         if isinstance(plan, SharedRef):
             source = self.shared.get(plan.name, Estimate(1000.0, {}))
@@ -144,7 +148,7 @@ def _filter(source: Estimate, plan: Filter) -> Estimate:
             # Which part of the range of other columns is left isn't known: a year has a range of days, a month hasn't.
             used = references(*plan.predicates)
             unsure = {
-                id_: known if id_ in used else replace(known, minimum=None, maximum=None)
+                id_: known if id_ in used else replace(known, minimum=None, maximum=None, domain=None)
                 for id_, known in estimate.columns.items()
             }
             estimate = Estimate(estimate.rows, unsure)

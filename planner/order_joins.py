@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -18,12 +18,11 @@ from sord.planner.cardinality import Estimate
 from sord.planner.context import Context
 from sord.planner.cost import Layout, choose
 from sord.planner.cost import scan as scan_cost
-from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, references
 from sord.planner.join_block import JoinBlock, Relation, take_apart
 from sord.planner.join_graph import connected_pairs, intervals, neighbours_of
 from sord.planner.join_size import join as estimate_join
-from sord.planner.logical import Filter, Join, Plan, Project, Scan
+from sord.planner.logical import Filter, Join, Plan, Project, Scan, With
 from sord.planner.proofs import is_one_row
 
 _PAIRS = 2_500
@@ -32,6 +31,10 @@ _PAIRS = 2_500
 
 def order_joins(plan: Plan, context: Context) -> Plan:
     """Reorder every block of inner, semi and anti joins."""
+    if isinstance(plan, With):
+        plan = replace(plan, definitions=tuple(order_joins(one, context) for one in plan.definitions))
+        context.estimate.define(plan)
+        return replace(plan, body=order_joins(plan.body, context))
     block = take_apart(plan, context)
     if block is None:
         return plan.with_children(tuple(order_joins(child, context) for child in plan.children))
@@ -132,7 +135,7 @@ class _Search:
     def __init__(self, block: JoinBlock, context: Context) -> None:
         self.block = block
         self.options = context.options
-        self.estimator = Estimator()
+        self.estimator = context.estimate
         self.table: dict[int, _Entry] = {}
         self.filters = {
             number: _left_mask(block, relation)

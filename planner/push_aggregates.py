@@ -24,7 +24,7 @@ _SHRINKS = 0.5
 
 def push_aggregates(plan: Plan, context: Context) -> Plan:
     """Put the first half of aggregates below left joins where it shrinks the right side."""
-    return _push(plan, context, Estimator())
+    return _push(plan, context, context.estimate)
 
 
 def _push(plan: Plan, context: Context, estimate: Estimator) -> Plan:

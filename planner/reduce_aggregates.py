@@ -13,7 +13,7 @@ from sord.planner.context import Context
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id
 from sord.planner.join_block import JoinBlock, Relation, take_apart
-from sord.planner.logical import Aggregate, Filter, Join, Plan, Project, Scan
+from sord.planner.logical import Aggregate, Filter, Join, Plan, Project, Scan, With
 from sord.planner.order_joins import put_together
 
 _WORTHWHILE = 0.25
@@ -22,10 +22,12 @@ _WORTHWHILE = 0.25
 
 def reduce_aggregates(plan: Plan, context: Context) -> Plan:
     """Put semi joins below aggregates where another input of their join is selective on the same keys."""
-    return _reduce(plan, context, Estimator())
+    return _reduce(plan, context, context.estimate)
 
 
 def _reduce(plan: Plan, context: Context, estimate: Estimator) -> Plan:
+    if isinstance(plan, With):
+        estimate.define(plan)
     block = take_apart(plan, context)
     if block is not None:
         changed = False

@@ -36,7 +36,7 @@ def sampled(plan: Filter, source: Estimate) -> Estimate | None:
     matches = sample.matches(texts, tuple(dict.fromkeys(names.values())))
     if matches is None or not sample.rows:
         return None
-    rows = source.rows * _fraction(plan, source, sample, matches)
+    rows = source.rows * _fraction(plan, source, sample, texts, matches)
     # Which values equalities and lists leave is known without looking.
     narrowed = filtered(source, plan.predicates).columns
     columns = _columns(source, narrowed, names, sample, matches, rows)
@@ -62,12 +62,15 @@ def with_origins(
     }
 
 
-def _fraction(plan: Filter, source: Estimate, sample: Sample, matches: Matches) -> float:
+def _fraction(
+    plan: Filter, source: Estimate, sample: Sample, texts: tuple[str, ...], matches: Matches
+) -> float:
     if sample.complete or matches.rows >= _SURE:
         return max(matches.rows, 0.5) / sample.rows
     most = (matches.rows + 1.0) / sample.rows
     fractions = []
-    for predicate, rows in zip(plan.predicates, matches.each, strict=True):
+    each = (sample.each(texts) if len(texts) > 1 else None) or (matches.rows,) * len(texts)
+    for predicate, rows in zip(plan.predicates, each, strict=True):
         if rows >= _SURE:
             fractions.append(rows / sample.rows)
         else:
