@@ -89,6 +89,9 @@ _NAMES: dict[str, str] = {
 }
 """Functions that sqlglot leaves as they are written, and the name that they are an alias of."""
 
+ZERO_OF_NOTHING = ("approx_count_distinct", "count", "entropy", "regr_count")
+"""Functions that are 0 for no rows at all; all others are NULL."""
+
 _WRAPPERS = (exp.Filter, exp.IgnoreNulls, exp.WithinGroup)
 """What may stand around an aggregate and belongs to the call; sqlglot reads any_value as one that ignores NULLs."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
+from sord.planner.aggregates import ZERO_OF_NOTHING, take_apart
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column, column_id, references
@@ -64,7 +65,7 @@ def pull(plan: Plan, outer: set[str], context: Context) -> Unnested:
         source = pull(plan.input, outer, context)
         keys = [inner for inner, _ in equalities(source.condition, outer)]
         return Unnested(partitioned(replace(plan, input=source.plan), keys), source.condition)
-    if isinstance(plan, Aggregate) and plan.keys:
+    if isinstance(plan, Aggregate) and not plan.is_never_empty:
         if references(*expressions_of(plan)) & outer:
             raise Dependent
         source = pull(plan.input, outer, context)
@@ -162,12 +163,17 @@ def as_keys(
 
 
 def grouped_also(plan: Aggregate, added: list[Output]) -> Aggregate:
-    """The aggregate with more keys."""
+    """The aggregate with more keys, in each of its grouping sets."""
     keys = dict(plan.keys)
     for id_, expression in added:
         if keys.setdefault(id_, expression) != expression:
             raise Dependent
-    return replace(plan, keys=tuple(keys.items()))
+    if not plan.sets:
+        return replace(plan, keys=tuple(keys.items()))
+    # They go first, so that the numbers of the sets stay as they are.
+    more = tuple((id_, keys.pop(id_)) for id_, _ in added)
+    sets = tuple(set_ | {id_ for id_, _ in more} for set_ in plan.sets)
+    return replace(plan, keys=more + tuple(keys.items()), sets=sets)
 
 
 def partitioned(plan: Window, added: list[exp.Expr]) -> Window:
@@ -210,9 +216,9 @@ _NULL = (
 
 def value_of_nothing(id_: str, call: exp.Expr) -> exp.Expr:
     """An aggregate's column above a left join, where NULL stands for groups without rows: a count of those is 0."""
-    aggregate = call.this if isinstance(call, (exp.Filter, exp.WithinGroup)) else call
-    if isinstance(aggregate, _ZERO):
+    name = take_apart(call).name
+    if name in ZERO_OF_NOTHING:
         return exp.Coalesce(this=column(id_), expressions=[exp.Literal.number(0)])
-    if isinstance(aggregate, _NULL):
+    if name:
         return column(id_)
-    raise Unsupported(f"a correlated subquery with {aggregate.sql('duckdb').partition('(')[0].lower()}()")
+    raise Unsupported("a correlated subquery with an expression over aggregates")

@@ -22,7 +22,7 @@ def delivered(plan: Plan) -> Distribution | None:
         if below is None:
             return None
         names: dict[str, set[str]] = {}
-        for new, expression in plan.outputs if isinstance(plan, Project) else plan.keys:
+        for new, expression in plan.outputs if isinstance(plan, Project) else plan.common:
             old = column_id(expression)
             if old is not None:
                 names.setdefault(old, set()).add(new)

@@ -188,6 +188,8 @@ class _Push:
         return Project(joined, tuple(outputs)), both
 
     def aggregate(self, plan: Aggregate) -> tuple[Plan, Ids]:
+        if plan.keys and plan.is_never_empty:
+            raise Unsupported("a correlated subquery with grouping sets")
         source, ids = self(plan.input)
         keys, calls = self.outputs(plan.keys, ids), self.outputs(plan.calls, ids)
         grouped = grouped_also(replace(plan, input=source, keys=keys, calls=calls), list(self.passed(ids)))

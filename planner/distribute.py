@@ -42,7 +42,8 @@ from sord.planner.logical import (
     With,
 )
 from sord.planner.render import expression_sql
-from sord.planner.split_aggregates import moved_rows
+from sord.planner.split_aggregates import moved_rows, splitting_pays
+from sord.planner.two_phases import has_two_phases, in_two_phases
 
 Placed = tuple[Plan, Distribution]
 
@@ -156,16 +157,36 @@ class _Distributor:
     def aggregate(self, plan: Aggregate) -> Placed:
         if plan.phase == "partial":
             source, where = self.place(plan.input)
-            return plan.with_children((source,)), where.visible(_renames(plan.keys))
+            return plan.with_children((source,)), where.visible(_renames(plan.common))
         plan = _keys_as_columns(plan)
         source, where = self.place(plan.input)
-        keys = {id_ for _, e in plan.keys if (id_ := column_id(e)) is not None}
-        if not isinstance(where, (Single, Replicated)) and not (plan.keys and where.clusters(keys)):
+        keys = {id_ for _, e in plan.common if (id_ := column_id(e)) is not None}
+        if not isinstance(where, (Single, Replicated)) and not (keys and where.clusters(keys)):
+            many = moved_rows(plan, self.context, self.estimate) > _FEW_ROWS
+            if plan.sets and self.is_split_by_sets(plan):
+                return self.by_sets(plan, source, many)
             target: Distribution = Single()
-            if plan.keys and moved_rows(plan, self.context, self.estimate) > _FEW_ROWS:
-                target = self.hashed([e for _, e in plan.keys], plan.input)
+            if plan.common and many:
+                target = self.hashed([e for _, e in plan.common], plan.input)
             source, where = Exchange(source, target), target
-        return plan.with_children((source,)), where.visible(_renames(plan.keys))
+        return plan.with_children((source,)), where.visible(_renames(plan.common))
+
+    def is_split_by_sets(self, plan: Aggregate) -> bool:
+        """Whether grouping sets take two phases. Without a key in all of them, one phase is the client's alone."""
+        if plan.common:
+            return splitting_pays(plan, self.context, self.estimate)
+        return has_two_phases(plan, self.context)
+
+    def by_sets(self, plan: Aggregate, source: Plan, many: bool) -> Placed:
+        """Grouping sets in two phases: the second is a plain aggregate by the keys and the number of the set."""
+
+        def move(lower: Plan, ids: tuple[str, ...]) -> Exchange:
+            return Exchange(lower, self.hashed([column(id_) for id_ in ids], lower) if many else Single())
+
+        result = in_two_phases(replace(plan, input=source), self.context, move)
+        outputs = tuple((id_, column(id_)) for id_ in plan.columns)
+        assert isinstance(result.input, Exchange)
+        return Project(result, outputs), result.input.target.visible(_renames(outputs))
 
     def window(self, plan: Window) -> Placed:
         source, where = self.place(plan.input)
@@ -241,7 +262,7 @@ def _interesting(plan: Plan) -> set[str]:
         if isinstance(node, Join):
             expressions = [side for key in node.keys for side in key]
         elif isinstance(node, Aggregate):
-            expressions = [e for _, e in node.keys]
+            expressions = [e for _, e in node.common]
         elif isinstance(node, Window):
             expressions = list(node.partition)
         found |= {id_ for e in expressions if (id_ := column_id(e)) is not None}

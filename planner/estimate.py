@@ -179,8 +179,9 @@ def _project(source: Estimate, plan: Project) -> Estimate:
 def _aggregate(source: Estimate, plan: Aggregate) -> Estimate:
     if not plan.keys:
         return Estimate(1.0, {id_: ColumnEstimate(1.0) for id_, _ in plan.calls})
-    rows = source.distinct(expression for _, expression in plan.keys)
-    columns = {}
+    rows = sum(source.distinct(e for id_, e in plan.keys if id_ in set_) for set_ in plan.sets)
+    rows = rows or source.distinct(expression for _, expression in plan.keys)
+    columns = {plan.grouping: ColumnEstimate(float(len(plan.sets)))} if plan.grouping else {}
     for id_, expression in plan.keys:
         known = source.columns.get(column_id(expression) or "")
         # Every value is there once, which a sample of the input doesn't tell of.

@@ -123,6 +123,9 @@ def describe_node(plan: Plan) -> str:
         keys = [id_ if _is_column(e, id_) else f"{id_} = {_text(e)}" for id_, e in plan.keys]
         calls = [f"{id_} = {_text(e)}" for id_, e in plan.calls]
         by = f" by {_short(keys)}" if keys else ""
+        if plan.sets:
+            sets = (f"({', '.join(id_ for id_, _ in plan.keys if id_ in set_)})" for set_ in plan.sets)
+            by += f" in sets {_short(list(sets))}"
         return f"Aggregate{phase}{by}" + (f": {_short(calls)}" if calls else "")
     if isinstance(plan, Window):
         return f"Window {_short([_text(e) for _, e in plan.calls])}"

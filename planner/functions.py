@@ -19,7 +19,8 @@ _STRUCTURE = (
     exp.Ordered, exp.Window, exp.WindowSpec, exp.Array, exp.Bracket, exp.Trim, exp.BitwiseAnd, exp.BitwiseOr,
     exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.BitwiseNot, exp.Slice, exp.Struct, exp.PropertyEQ, exp.ToMap,
     exp.Lambda, exp.Comprehension, exp.AtTimeZone, exp.Collate, exp.SimilarTo, exp.Glob, exp.ByteString, exp.RawString,
-    exp.ColumnDef, exp.JSONPath, exp.JSONPathPart, exp.Dot, exp.Distance, exp.WithinGroup,
+    exp.ColumnDef, exp.JSONPath, exp.JSONPathPart, exp.Dot, exp.Distance, exp.WithinGroup, exp.Grouping,
+    exp.GroupingId,
 )  # fmt: skip
 
 _OF_SETTINGS = frozenset((
@@ -90,7 +91,7 @@ def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
         raise Unsupported(f"{type(node).__name__} in an expression")
 
 
-_OTHERS = (exp.Unnest, exp.Explode, exp.Posexplode, exp.Columns, exp.Grouping)
+_OTHERS = (exp.Unnest, exp.Explode, exp.Posexplode, exp.Columns)
 """What sqlglot calls functions and what is more than an expression of a row."""
 _COLLECTING = frozenset(("aggregate", "window"))
 _WINDOW_FUNCTIONS = {

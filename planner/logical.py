@@ -156,18 +156,39 @@ class Aggregate(Plan):
     """One row per distinct ``keys`` (NULLs are equal); without keys exactly one row. ``calls`` are aggregates.
 
     ``phase`` is "" for a whole aggregate; "partial" and "final" are its halves around an exchange, and the final
-    one remembers the ``whole`` calls, so that the halves can be put together again.
+    one remembers the ``whole``, so that the halves can be put together again.
     """
 
     input: Plan
     keys: tuple[Output, ...]
     calls: tuple[Output, ...]
     phase: str = ""
-    whole: tuple[Output, ...] = ()
+    whole: Aggregate | None = None
+    sets: tuple[frozenset[str], ...] = ()
+    """Grouping sets, of ids of keys, each different; none: all rows are grouped by all keys. A key is NULL in the
+    rows of a set without it."""
+    grouping: str = ""
+    """The id of the number of a row's set, if anything asks for it: the last key is bit 0, set if it is left out."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return tuple(column for column, _ in self.keys + self.calls)
+        grouping = (self.grouping,) if self.grouping else ()
+        keys, calls = (tuple(column for column, _ in outputs) for outputs in (self.keys, self.calls))
+        return keys + grouping + calls
+
+    @property
+    def common(self) -> tuple[Output, ...]:
+        """The keys that are in every set: rows of one group agree on them, and they are never left out."""
+        return tuple(key for key in self.keys if all(key[0] in set_ for set_ in self.sets))
+
+    @property
+    def is_never_empty(self) -> bool:
+        """Whether there is a row even if the input has none."""
+        return not self.keys or frozenset() in self.sets
+
+    def number_of(self, set_: frozenset[str]) -> int:
+        """The number of a set, as ``grouping`` delivers it."""
+        return sum(1 << place for place, (id_, _) in enumerate(reversed(self.keys)) if id_ not in set_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -175,16 +175,18 @@ def _parsed(sql: str) -> exp.Expr:
 
 def _below(parts: Call, expression: exp.Expr) -> exp.Expr:
     """The first phase of a call with FILTER has that FILTER at every aggregate."""
-    if parts.condition is None:
-        return expression
-    condition = parts.condition
+    return expression if parts.condition is None else only_where(expression, parts.condition.this)
+
+
+def only_where(expression: exp.Expr, condition: exp.Expr) -> exp.Expr:
+    """The expression with all aggregates in it over rows for which the condition holds."""
 
     def change(node: exp.Expr) -> exp.Expr | None:
         if isinstance(node, exp.Filter):
-            both = exp.and_(condition.this.copy(), node.expression.this.copy())
+            both = exp.and_(condition.copy(), node.expression.this.copy())
             return exp.Filter(this=node.this.copy(), expression=exp.Where(this=both))
         if aggregate_name(node) is None:
             return None
-        return exp.Filter(this=node.copy(), expression=condition.copy())
+        return exp.Filter(this=node.copy(), expression=exp.Where(this=condition.copy()))
 
     return replace(expression, change)

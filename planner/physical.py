@@ -30,9 +30,10 @@ from sord.planner.logical import (
 from sord.planner.optimizer import optimize
 from sord.planner.parse import parse
 from sord.planner.prune_columns import prune_columns
-from sord.planner.runtime_filters import add_runtime_filters, keys_source, unfiltered
+from sord.planner.runtime_filters import add_runtime_filters, keys_source
 from sord.planner.sink import Sink
 from sord.planner.split_aggregates import split_aggregates
+from sord.planner.two_phases import put_together
 from sord.planner.walk import free_columns
 
 _SURPRISE = 4.0
@@ -199,12 +200,7 @@ def _remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Se
         if isinstance(node, Join) and node.runtime and cut.exchanges.get(id(keys_source(node))) not in begun:
             return walk(node.left)  # whether it pays is decided anew
         if isinstance(node, Aggregate) and node.phase == "final" and _undone(node, cut, finished, running):
-            half = unfiltered(node.input.children[0])
-            assert isinstance(half, Aggregate)
-            # Where DISTINCT was pushed below the exchange, the half has the argument among its keys.
-            ids = {id_ for id_, _ in node.keys}
-            keys = tuple(key for key in half.keys if key[0] in ids)
-            return walk(Aggregate(half.input, keys, node.whole))
+            return walk(put_together(node))
         if isinstance(node, Sort) and node.phase == "partial":
             return walk(node.input)
         return node.with_children(tuple(walk(child) for child in node.children))
@@ -234,7 +230,9 @@ def _without_empty(plan: Plan, context: Context) -> Plan:
         gone = gone or (empty(plan.right) and plan.kind in ("inner", "semi"))
         if not gone and plan.kind == "anti" and empty(plan.right):
             return plan.left
-    elif isinstance(plan, (Filter, Project, Window)) or (isinstance(plan, Aggregate) and plan.keys):
+    elif isinstance(plan, (Filter, Project, Window)) or (
+        isinstance(plan, Aggregate) and not plan.is_never_empty
+    ):
         gone = empty(plan.children[0])
     types = [context.type_of(id_, plan) for id_ in plan.columns] if gone else [None]
     if None in types:

@@ -42,7 +42,7 @@ def never_null(expression: exp.Expr, plan: Plan) -> bool:
     if isinstance(plan, Window):
         return id_ in plan.input.columns and never_null(expression, plan.input)
     if isinstance(plan, Aggregate):
-        key = dict(plan.keys).get(id_)
+        key = dict(plan.common).get(id_)
         return key is not None and never_null(key, plan.input)
     if isinstance(plan, Join):
         if id_ in plan.left.columns:

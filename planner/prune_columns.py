@@ -66,7 +66,8 @@ class _Pruner:
             if not calls and not plan.keys:
                 calls = plan.calls[:1]
             used = references(*(expression for _, expression in plan.keys + calls))
-            return replace(plan, input=self.prune(plan.input, used), calls=calls)
+            grouping = plan.grouping if plan.grouping in needed else ""
+            return replace(plan, input=self.prune(plan.input, used), calls=calls, grouping=grouping)
         if isinstance(plan, Window):
             calls = tuple(call for call in plan.calls if call[0] in needed)
             if not calls:

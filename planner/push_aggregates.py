@@ -29,7 +29,7 @@ def push_aggregates(plan: Plan, context: Context) -> Plan:
 
 def _push(plan: Plan, context: Context, estimate: Estimator) -> Plan:
     plan = plan.with_children(tuple(_push(child, context, estimate) for child in plan.children))
-    if not isinstance(plan, Aggregate) or plan.phase or not isinstance(plan.input, Join):
+    if not isinstance(plan, Aggregate) or plan.phase or plan.sets or not isinstance(plan.input, Join):
         return plan
     join = plan.input
     keys = [column_id(b) for _, b in join.keys]

@@ -39,7 +39,7 @@ def _push(plan: Plan, predicates: Predicates) -> Plan:
     if isinstance(plan, Join):
         return _push_join(plan, predicates)
     if isinstance(plan, Aggregate):
-        keys = dict(plan.keys)
+        keys = dict(plan.common)
         below, above = _split(predicates, set(keys) if keys else None)
         below = [substitute(predicate, _used(keys, predicate)) for predicate in below]
         return _filter(plan.with_children((_push(plan.input, below),)), above)

@@ -46,7 +46,7 @@ def _reduced(block: JoinBlock, number: int, plan: Plan, context: Context, estima
         return plan.with_children((below,))
     if not isinstance(plan, Aggregate) or block.relations[number].kind != "inner":
         return plan
-    for id_, expression in plan.keys:
+    for id_, expression in plan.common:
         name = column_id(expression)
         class_ = block.class_of(id_)
         if name is None or class_ is None:

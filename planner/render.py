@@ -105,9 +105,7 @@ class _Renderer:
         if isinstance(plan, Project):
             return f"SELECT {_items(plan.outputs)}{self.tail(plan.input)}"
         if isinstance(plan, Aggregate):
-            items = _items(plan.keys + plan.calls)
-            group = ", ".join(str(position + 1) for position in range(len(plan.keys)))
-            return f"SELECT {items}{self.tail(plan.input)}" + (f" GROUP BY {group}" if group else "")
+            return f"SELECT {_aggregate_items(plan)}{self.tail(plan.input)}{_group_by(plan)}"
         if isinstance(plan, Window):
             return f"SELECT *, {_items(plan.calls)}{self.tail(plan.input)}"
         if isinstance(plan, Sort):
@@ -198,6 +196,24 @@ class _Renderer:
             )
             parts.append(f"(SELECT {items}{self.tail(side)})")
         return f" {word} ".join(parts)
+
+
+def _aggregate_items(plan: Aggregate) -> str:
+    if not plan.grouping:
+        return _items(plan.keys + plan.calls)
+    number = f"GROUPING({', '.join(expression_sql(e) for _, e in plan.keys)}) AS {quote(plan.grouping)}"
+    return ", ".join(filter(None, (_items(plan.keys), number, _items(plan.calls))))
+
+
+def _group_by(plan: Aggregate) -> str:
+    if plan.sets:
+        sets = (
+            "(" + ", ".join(expression_sql(e) for id_, e in plan.keys if id_ in set_) + ")"
+            for set_ in plan.sets
+        )
+        return f" GROUP BY GROUPING SETS ({', '.join(sets)})"
+    positions = ", ".join(str(position + 1) for position in range(len(plan.keys)))
+    return f" GROUP BY {positions}" if positions else ""
 
 
 def stage_name(plan: Stage) -> str:

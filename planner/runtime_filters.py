@@ -235,7 +235,7 @@ class _Reducer:
             if not isinstance(plan.input, Scan):
                 yield 0, ids
         elif isinstance(plan, (Project, Aggregate)):
-            outputs = dict(plan.outputs if isinstance(plan, Project) else plan.keys)
+            outputs = dict(plan.outputs if isinstance(plan, Project) else plan.common)
             names = [column_id(outputs[id_]) if id_ in outputs else None for id_ in ids]
             if None not in names and not isinstance(plan.children[0], Scan):
                 yield 0, tuple(name for name in names if name is not None)

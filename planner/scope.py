@@ -68,18 +68,36 @@ class Rewrite:
     calls: set[str]
     subqueries: set[str]
     select: Select
+    number: str = ""
+    """The id of the number of the grouping set; "" if there are no grouping sets."""
 
     def __call__(self, expression: exp.Expr) -> exp.Expr:
         def change(node: exp.Expr) -> exp.Expr | None:
+            if isinstance(node, (exp.Grouping, exp.GroupingId)):
+                return self.grouping(node)
             return next((column(id_) for id_, key in self.keys if key == node), None)
 
         result = replace(expression, change)
         allowed = self.calls | self.subqueries | {id_ for id_, _ in self.keys}
-        allowed |= {id_ for id_, _ in self.select.windows}
+        allowed |= {id_ for id_, _ in self.select.windows} | {self.number}
         unknown = references(result) - allowed
         if unknown & set(self.select.scope.columns.values()):
             raise Unsupported("a column that is neither grouped nor aggregated")
         return result
+
+    def grouping(self, node: exp.Expr) -> exp.Expr:
+        """GROUPING(a, b): for each key, from the last on, whether it is left out of the row's set, as bits."""
+        keys = [key for _, key in self.keys]
+        if not node.expressions or any(argument not in keys for argument in node.expressions):
+            raise Unsupported("GROUPING of something that is not a key")
+        result: exp.Expr = exp.Literal.number(0)
+        for place, argument in enumerate(reversed(node.expressions)) if self.number else ():
+            span = exp.Literal.number(1 << (len(keys) - 1 - keys.index(argument)))
+            bit = exp.Paren(this=exp.IntDiv(this=column(self.number), expression=span))
+            bit = exp.Paren(this=exp.Mod(this=bit, expression=exp.Literal.number(2)))
+            shifted = exp.Mul(this=bit, expression=exp.Literal.number(1 << place))
+            result = shifted if place == 0 else exp.Add(this=result, expression=shifted)
+        return exp.cast(result, "BIGINT", dialect="duckdb")
 
     def subquery(self, plan: Plan) -> Plan:
         """The subquery over the aggregate's output: its keys stand for what they are computed from."""
