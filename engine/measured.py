@@ -109,7 +109,18 @@ def _measured(fragment: Fragment, part: FragmentReport) -> list[str]:
         lines[1] += f"; {_skew_text('made', [task.rows for task in part.tasks])}"
         if part.received_rows:
             lines[1] += f", {_skew_text('received', part.received_rows)}"
+    for each in fragment.filters:
+        keys = "read from files" if each.exchange is None else f"of fragment {each.exchange}"
+        lines.append(
+            f"runtime filter on {', '.join(each.columns)} by keys {keys}: "
+            f"~{rows_text(_removed(fragment, part))} of ~{rows_text(fragment.unfiltered_rows)} rows removed"
+        )
     return lines
+
+
+def _removed(fragment: Fragment, part: FragmentReport) -> float:
+    """Rows that a fragment would have made without its filters, against those that it made; the first is estimated."""
+    return max(fragment.unfiltered_rows - part.rows, 0.0)
 
 
 def _result_text(plan: DistributedPlan, fragment: Fragment, rows: int) -> str:
@@ -152,4 +163,8 @@ def _numbers(fragment: Fragment, part: FragmentReport) -> dict[str, Any]:
         "received_rows_by_worker": list(part.received_rows),
         "skew": _skew(rows),
         "received_skew": _skew(part.received_rows),
+        "runtime_filters": [
+            {"columns": list(each.columns), "keys_of_fragment": each.exchange} for each in fragment.filters
+        ],
+        "estimated_rows_removed": round(_removed(fragment, part)) if fragment.filters else 0,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tpch_sf100 import StatisticsCatalog
 
@@ -9,8 +11,8 @@ from sord.exec.control import TaskReport
 from sord.exec.report import FragmentReport, Planned
 from sord.measured import measured_json, measured_text
 from sord.planner.context import Options
-from sord.planner.fragment import Actual, Fragment, Route
-from sord.planner.physical import plan_query
+from sord.planner.fragment import Actual, Fragment, Route, RuntimeFilter
+from sord.planner.physical import DistributedPlan, plan_query
 from sord.report import Report
 
 WORKERS = 8
@@ -57,6 +59,20 @@ def test_text(run: tuple[Report, list[Planned]]) -> None:
         assert f"\n  {fragment.id} on " in text
     assert not any(f"\n  {fragment.id} on " in text for fragment in first[1:])
     assert text.index("Planned anew") > text.index(f"\n  {first[0].id} on ")
+
+
+def test_runtime_filters(run: tuple[Report, list[Planned]]) -> None:
+    report, plans = run
+    plan = plans[0].plan
+    assert isinstance(plan, DistributedPlan)
+    filtered = replace(plan.fragments[0], filters=(RuntimeFilter(("o_custkey",), 7),), unfiltered_rows=5400.0)
+    cut = replace(plan.cut, fragments=(filtered, *plan.fragments[1:]))
+    changed = [Planned(replace(plan, cut=cut), None), plans[1]]
+    line = "runtime filter on o_custkey by keys of fragment 7: ~4k of ~5.4k rows removed"
+    assert line in measured_text(report, changed, 5)
+    measured = measured_json(report, changed, 5)["fragments"][0]["measured"]
+    assert measured["estimated_rows_removed"] == 4000
+    assert measured["runtime_filters"] == [{"columns": ["o_custkey"], "keys_of_fragment": 7}]
 
 
 def test_json(run: tuple[Report, list[Planned]]) -> None:
