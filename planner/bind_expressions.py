@@ -11,7 +11,7 @@ from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column, references, replace
 from sord.planner.functions import check_expression
-from sord.planner.logical import Project
+from sord.planner.logical import Apply, Project
 from sord.planner.quantified import is_quantified, quantified
 from sord.planner.scope import Query, Scope, Select
 
@@ -34,15 +34,19 @@ class ExpressionBinder:
                 check_expression(call, self.context.catalog)
                 return self._collected(select.windows, call, "window")
             if is_aggregate(part):
-                if part.find(exp.Query):
-                    raise Unsupported("a subquery in an aggregate")
-                nested = len(select.calls)
+                nested, applies = len(select.calls), select.applies
+                select.applies = []
                 call = replace(part, lambda inner: None if inner is part else change(inner))
                 if len(select.calls) != nested:
                     raise Unsupported("an aggregate in an aggregate")
                 used = references(call)
-                if used and not used & set(select.scope.columns.values()):
+                own = {output for _, _, output, _ in select.applies} | set(select.scope.columns.values())
+                if used and not used & own:
                     raise Unsupported("an aggregate of an outer query's columns")
+                # The subqueries in it are computed for each row that is aggregated.
+                for kind, plan, output, operand in select.applies:
+                    select.plan = Apply(kind, select.plan, plan, output, operand)
+                select.applies = applies
                 check_expression(call, self.context.catalog)
                 return self._collected(select.calls, call, _readable(part))
             if isinstance(part, exp.Exists):
