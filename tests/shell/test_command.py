@@ -35,6 +35,23 @@ def test_tables_of_a_folder(tpch_sf001: Path) -> None:
     assert "25" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "fleet", [[], ["--fleet", "local://2?threads=1&memory=512MB"]], ids=["embedded", "fleet"]
+)
+def test_statements_that_keep_rows(tpch_sf001: Path, tmp_path: Path, fleet: list[str]) -> None:
+    statements = (
+        "create temp table few as select n_name from nation where n_nationkey < 3; "
+        f"insert into few select r_name from region; copy few to '{tmp_path}/few.csv'; "
+        f"copy (select * from nation) to '{tmp_path}/hive' (format csv, partition_by (n_regionkey))"
+    )
+    done = sord("-c", statements, *fleet, str(tpch_sf001))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Count") == 3
+    assert len((tmp_path / "few.csv").read_text().split("\n")) == 1 + 3 + 5 + 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few.csv", "hive"]
+    assert len(list(tmp_path.glob("hive/n_regionkey=*/data_0.csv"))) == 5
+
+
 def test_the_first_error_ends_a_command() -> None:
     done = sord("-c", "select 1 as one; select nothing; select 3 as three")
     assert done.returncode == 1
