@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from sord.connection import Connection, connect
 from sord.errors import Error, ExchangeError, FleetError, QueryCancelled, QueryError, WorkerLost
+from sord.lakes import delta, iceberg
 from sord.relation import Relation
 from sord.report import Report
 
@@ -25,4 +26,6 @@ __all__ = [
     "Report",
     "WorkerLost",
     "connect",
+    "delta",
+    "iceberg",
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from sord.errors import Error
+from sord.lakes import delta, is_delta_folder, is_iceberg_folder, snapshot
 from sord.language import Language, evaluate
 from sord.places import files, source
 from sord.readers import Source, file_column, function_of, is_reader, parsed, stem, unknown_option
@@ -79,14 +80,21 @@ class Catalog:
         Raises :class:`sord.Error` for a place without files and DuckDB's own error for a file that it can't read.
         """
         with self.lock:
-            if isinstance(thing, (str, os.PathLike)):
+            if isinstance(thing, (str, os.PathLike)) and is_delta_folder(thing):
+                self._register_snapshot(name, delta(thing))
+            elif isinstance(thing, (str, os.PathLike)) and is_iceberg_folder(thing):
+                raise Error(
+                    f"{os.fspath(thing)!r} is an Iceberg table: register what pyiceberg's catalog loads, "
+                    "or sord.iceberg(metadata file)"
+                )
+            elif isinstance(thing, (str, os.PathLike)):
                 self._register_places(name, [thing])
             elif isinstance(thing, (list, tuple)) and all(
                 isinstance(one, (str, os.PathLike)) for one in thing
             ):
                 self._register_places(name, thing)
             else:
-                self._register_frame(name, thing)
+                self._register_snapshot(name, thing)
             self._entries = None
 
     def register_dir(self, directory: str | os.PathLike[str]) -> list[str]:
@@ -285,7 +293,17 @@ class Catalog:
     def _register_places(self, name: str, places: Sequence[str | os.PathLike[str]]) -> None:
         if not places:
             raise Error(f"cannot register {name!r}: the list is empty")
-        found = source(places)
+        self._register_source(name, source(places))
+
+    def _register_snapshot(self, name: str, thing: Any) -> None:
+        """A table of deltalake's or pyiceberg's, or a frame."""
+        found = snapshot(thing)
+        if isinstance(found, Source):
+            self._register_source(name, found)
+        else:
+            self._register_frame(name, thing if found is None else found)
+
+    def _register_source(self, name: str, found: Source) -> None:
         files(self._own, found.places)
         # A view over patterns rather than files: files that come later are rows of the table too.
         self._own.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sord.connection import Connection
     from sord.exec.execution import Execution
     from sord.exec.report import Planned
+    from sord.planner.catalog import Table
     from sord.planner.physical import DistributedPlan
     from sord.planner.sink import Sink
 
@@ -201,6 +203,7 @@ class DistributedRelation(Relation):
         with self._connection.execute(plan) as execution:
             with _naming_files(plan), execution.guard():
                 result = self._call(execution, call)
+            _check_unchanged(plan)
             self._ran(execution, clock)
         return result
 
@@ -235,6 +238,7 @@ class DistributedRelation(Relation):
                 if batch is None:
                     break
                 yield batch
+            _check_unchanged(plan)
             self._ran(execution, clock)
 
     def _ran(self, execution: Execution, clock: Clock) -> None:
@@ -274,6 +278,27 @@ def _naming_files(plan: DistributedPlan) -> Iterator[None]:
             title=error.title,
             error_type=error.error_type,
         ) from None
+
+
+def _check_unchanged(plan: DistributedPlan) -> None:
+    """Rows were divided by what files were like when the query was planned: others would be missed, or read twice."""
+    from sord.planner.logical import Scan, leaves
+
+    files = {
+        file for leaf in leaves(plan.logical) if isinstance(leaf, Scan) for file in _identities(leaf.table)
+    }
+    for path, modified, size in files:
+        # What is gone was read before, or its reader has failed.
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(path)
+            if (status.st_mtime_ns, status.st_size) != (modified, size):
+                raise Error(f"{path!r} was changed while the query read it: run the query again")
+
+
+def _identities(table: Table) -> Iterator[tuple[str, int, int]]:
+    for file in table.files or ():
+        if file.modified is not None:
+            yield file.path, file.modified, file.bytes
 
 
 def _files_behind(plan: DistributedPlan, error: QueryError) -> list[str]:

@@ -55,10 +55,15 @@ class Source(NamedTuple):
     """Paths and globs of DuckDB's."""
     function: str = "read_parquet"
     options: Options = ()
+    columns: tuple[str, ...] = ()
+    """The table's columns in their order; none: what the function gives."""
+    renamed: bool = False
+    """Whether columns may have other names in the files, so that footers say nothing of them."""
 
     def call(self, paths: Sequence[str]) -> str:
         """The FROM item that reads ``paths``."""
-        return f"{self.function}({listed(paths)}{rendered(self.options)})"
+        call = f"{self.function}({listed(paths)}{rendered(self.options)})"
+        return f"(SELECT {', '.join(map(quoted, self.columns))} FROM {call})" if self.columns else call
 
     @property
     def is_parquet(self) -> bool:
@@ -140,11 +145,15 @@ def text_list(columns: Sequence[tuple[str, str]]) -> str:
     return "{" + ", ".join(f"{quoted(name)}: {_text(type_)}" for name, type_ in columns) + "}"
 
 
-def schema_map(columns: Sequence[tuple[str, str]]) -> str:
-    """The argument ``schema`` of DuckDB's: columns by the names in the files, NULL where there is none."""
+def schema_map(columns: Sequence[tuple[str, str]], ids: Sequence[int] = ()) -> str:
+    """The argument ``schema`` of DuckDB's: NULL where a file has no such column.
+
+    Columns are found in the files by ``ids`` (Parquet's field ids), or else by their names.
+    """
+    keys = [str(id_) for id_ in ids] or [_text(name) for name, _ in columns]
     entries = (
-        f"{_text(name)}: {{'name': {_text(name)}, 'type': {_text(type_)}, 'default_value': NULL}}"
-        for name, type_ in columns
+        f"{key}: {{'name': {_text(name)}, 'type': {_text(type_)}, 'default_value': NULL}}"
+        for key, (name, type_) in zip(keys, columns, strict=True)
     )
     return f"MAP {{{', '.join(entries)}}}"
 

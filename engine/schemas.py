@@ -49,7 +49,11 @@ def pin(cursor: duckdb.DuckDBPyConnection, source: Source, paths: Sequence[str])
         raise Unsupported(f"read_parquet with the argument {error}") from None
     options |= hive_options(paths, partitions)
     differing: frozenset[str] = frozenset()
-    if len(paths) > 1 and (variants := _variants(cursor, paths)):
+    if source.renamed:
+        differing = frozenset(name.lower() for name, _ in columns)
+    elif len(paths) > 1 and (variants := _variants(cursor, paths)):
+        differing = _differing(variants)
+    if differing and "schema" not in given:
         added = {name for name, _ in partitions} | {file_column(source.options) or ""}
         if "file_row_number" in given:
             added.add("file_row_number")
@@ -57,11 +61,8 @@ def pin(cursor: duckdb.DuckDBPyConnection, source: Source, paths: Sequence[str])
         if not united:
             _check_has_all(variants, stored)
         options["schema"] = schema_map(stored)
-        differing = _differing(variants)
-    if (
-        options != given
-        and described(cursor, Source((), source.function, tuple(options.items())).call(paths)) != columns
-    ):
+    pinned = source._replace(options=tuple(options.items()))
+    if options != given and described(cursor, pinned.call(paths)) != columns:
         raise Unsupported("a table whose Parquet files have schemas that can't be pinned")
     return Pinned(columns, options, tuple(name for name, _ in partitions), differing)
 

@@ -82,11 +82,20 @@ def read_table(cursor: duckdb.DuckDBPyConnection, name: str, source: Source, pat
             total,
         )
         for name, physical, low, high, nulls, values, size, dictionary, rows, counted in chunks
-        if name in types
+        if name in types and not source.renamed
     }
     partitions = partition_values(cursor, source.function, pinned.options, pinned.partitions, paths)
+    states = {path: os.stat(path) for path in rows_of}
     files = tuple(
-        File(path, sum(rows), os.path.getsize(path), tuple(rows), partitions.get(path), ranges.get(path, {}))
+        File(
+            path,
+            sum(rows),
+            states[path].st_size,
+            tuple(rows),
+            partitions.get(path),
+            ranges.get(path, {}),
+            states[path].st_mtime_ns,
+        )
         for path, rows in rows_of.items()
     )
     table = Table(

@@ -41,12 +41,14 @@ def read_text_table(
     values = {path: _values(path, names) for path in paths}
     if None in values.values():
         names = []
-    sizes = {path: os.path.getsize(path) for path in paths}
+    states = {path: os.stat(path) for path in paths}
+    sizes = {path: state.st_size for path, state in states.items()}
     per_row = _bytes_per_row(max(paths, key=sizes.__getitem__), len(columns))
     files = []
     for path, size in sizes.items():
         rows = max(int(size / per_row), 1)
-        files.append(File(path, rows, size, (rows,), values[path] if names else None))
+        partition = values[path] if names else None
+        files.append(File(path, rows, size, (rows,), partition, {}, states[path].st_mtime_ns))
     table = Table(
         name, columns, float(sum(file.rows for file in files)), {}, tuple(files), (), rendered(options),
         source.function, tuple(names), binding, asked or "filename",

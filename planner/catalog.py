@@ -69,6 +69,8 @@ class File:
     """Values of the table's partition columns as DuckDB writes them; None where there are no rows."""
     key_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Lowest and highest value of each clustering column in which the file has no NULL."""
+    modified: int | None = None
+    """When it was last changed: nanoseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
