@@ -116,6 +116,10 @@ class _Tree:
             arguments[0]["expression"] = arguments[0]["expression"]["child"]
         if name in ("range", "generate_series") and len(arguments) == 1:
             arguments.insert(0, {"expression": _ZERO})
+        orders = node.get("order_bys", {}).get("orders", [])
+        if name in ("quantile_cont", "quantile_disc") and len(arguments) == len(orders) == 1:
+            # What WITHIN GROUP orders by is what sqlglot writes as the first argument.
+            arguments.insert(0, {"expression": orders[0]["expression"]})
         if name == "string_agg" and len(arguments) == 1:
             arguments.append({"expression": _COMMA})
         if name.startswith("to_") and len(arguments) == 1:
