@@ -41,6 +41,8 @@ def aggregate(
         (column_id(expression) or context.fresh("key", context.infer(expression)), expression)
         for expression in sets[0]
     ]
+    if not keys and not select.calls:
+        raise Unsupported("GROUP BY or HAVING without a key and without an aggregate")
     select.plan = Aggregate(select.plan, unique(keys), tuple(select.calls))
     return Rewrite(keys, calls, subqueries, select)
 
