@@ -11,7 +11,7 @@ Options = tuple[tuple[str, str], ...]
 """Named arguments: the lower-case name and the value as SQL."""
 
 _SHARED = (
-    "allow_empty", "filename", "hive_partitioning", "hive_types", "hive_types_autocast", "union_by_name",
+    "filename", "hive_partitioning", "hive_types", "hive_types_autocast", "union_by_name",
 )  # fmt: skip
 _PARQUET = ("binary_as_string", "can_have_nan", "file_row_number", "int96_as")
 _CSV = (
@@ -108,9 +108,11 @@ def is_reader(function: str) -> bool:
 
 
 def parsed(arguments: Sequence[str]) -> Options:
-    """Rendered named arguments: ``header = TRUE``."""
+    """Rendered named arguments: ``header = TRUE``, ``header := TRUE`` or ``header => TRUE``."""
     pairs = (argument.partition("=") for argument in arguments)
-    return tuple((name.strip().strip('"').lower(), value.lstrip("> ").strip()) for name, _, value in pairs)
+    return tuple(
+        (name.rstrip(" :").strip().strip('"').lower(), value.lstrip("> ").strip()) for name, _, value in pairs
+    )
 
 
 def rendered(options: Options | Mapping[str, str]) -> str:

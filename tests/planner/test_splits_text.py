@@ -75,6 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "SELECT year, sum(a) AS s FROM read_csv('{}/hive/year=202*/*.csv') GROUP BY ALL",
         "SELECT * FROM '{}/text/*.csv'",
         "SELECT \"1\".a FROM '{}/tsv/1.tsv'",
+        "SELECT * FROM read_csv('{}/tsv/*.tsv', header := true, delim => E'\\t', quote = '''', nullstr = ['1'])",
         "SELECT v, count(*) AS n, sum(k) AS s FROM '{}/many/*.csv' GROUP BY v",
         "SELECT count(*) AS n FROM '{}/many/*.csv' x JOIN '{}/many/0*.csv' y USING (k)",
         "SELECT count(*) AS n FROM '{}/manyjson/*.json' x JOIN '{}/many/0*.csv' y USING (k)",
@@ -119,6 +120,7 @@ def test_every_file_is_read_by_one_worker(folder: Path) -> None:
     ("sql", "reason"),
     [
         ("SELECT * FROM read_csv('{}/plain/1.csv', store_rejects = true)", "read_csv with store_rejects"),
+        ("SELECT * FROM read_csv('{}/none*.csv', allow_empty = true)", "read_csv with allow_empty"),
         ("SELECT * FROM read_csv('{}/odd.csv')", "a column called filename"),
         ("SELECT * FROM read_text('{}/plain/1.csv')", r"read_text\(\) in FROM"),
     ],
