@@ -113,6 +113,9 @@ def _source(table: Table, groups: dict[str, list[tuple[int, int]]] | None) -> st
 
 def bounds_sql(name: str, type_: str) -> tuple[str, str]:
     """Aggregates that give the lowest and highest value as a number; empty for types without one."""
+    if type_ in ("FLOAT", "DOUBLE"):
+        finite = f"CASE WHEN isfinite({name}) THEN {name} END"
+        return f"min({finite})", f"max({finite})"
     if type_.startswith(_NUMBERS) and not type_.endswith("]"):
         return f"min({name})", f"max({name})"
     if type_.startswith(_TIMES) and not type_.endswith("]"):

@@ -118,14 +118,16 @@ def _scan(plan: Scan) -> Estimate:
         if known is None:
             columns[id_] = ColumnEstimate(_unknown(rows))
             continue
-        distinct = known.distinct
-        if distinct is None and known.minimum is not None and known.maximum is not None:
-            distinct = min(rows, known.maximum - known.minimum + 1)
+        distinct, low, high = known.distinct, known.minimum, known.maximum
+        if low is not None and high is not None and not math.isfinite(high - low):
+            low = high = None
+        if distinct is None and low is not None and high is not None:
+            distinct = min(rows, high - low + 1)
         number = max(1.0, distinct if distinct is not None else _unknown(rows))
         columns[id_] = ColumnEstimate(
             number,
-            known.minimum,
-            known.maximum,
+            low,
+            high,
             known.width,
             distinct is not None,
             dict(known.common),

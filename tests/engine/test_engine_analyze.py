@@ -193,3 +193,23 @@ def test_an_empty_table_and_columns_of_every_kind(tmp_path: Path) -> None:
         assert _estimated(db, "SELECT * FROM kinds WHERE a < 10 AND h < 5 AND b IS NULL") == 5
         assert _estimated(db, "SELECT * FROM empty WHERE a = 1") <= 1
         assert _estimated(db, "SELECT f, count(*) FROM kinds GROUP BY f") == 2
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_values_that_are_no_numbers_do_not_spoil_estimates(tmp_path: Path, analyzed: bool) -> None:
+    for name, value in (("nan", "nan"), ("infinite", "infinity"), ("least", "-infinity")):
+        copy(
+            f"SELECT CASE WHEN i % 3 = 0 THEN '{value}'::DOUBLE ELSE i END AS d, i::FLOAT AS f FROM range(90000) t(i)",
+            tmp_path / f"{name}.parquet",
+        )
+    with sord.connect("local://8?threads=1") as db:
+        db.register_dir(tmp_path)
+        if analyzed:
+            db.analyze()
+        for one in ("nan", "infinite", "least"):
+            for sql in (
+                f"SELECT * FROM {one} WHERE d > 100 AND f < 50000",
+                f"SELECT d, count(*) FROM {one} GROUP BY d HAVING sum(d) > 5",
+                f"SELECT count(*) FROM {one} a JOIN nan b ON a.d = b.d JOIN least c ON c.f = b.f",
+            ):
+                assert _estimated(db, sql) >= 0
