@@ -66,6 +66,9 @@ def add_run(verbs: Verbs, name: str, queries: Sequence[int], prepare: Prepare) -
     run.add_argument(
         "--total-threads", type=count, metavar="N", help="threads of the whole fleet, and of DuckDB"
     )
+    run.add_argument(
+        "--analyze", action="store_true", help="ANALYZE the tables before, outside of what is measured"
+    )
     run.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     run.set_defaults(run=partial(_run, prepare=prepare))
     return run
@@ -102,6 +105,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser, prepare: 
             fleet,
             options.query,
             options.repeat,
+            analyze=options.analyze,
             started=progress.started,
             finished=finished,
         )

@@ -59,6 +59,7 @@ def run_queries(
     queries: Sequence[int],
     repeat: int,
     *,
+    analyze: bool = False,
     started: Callable[[int, int], None],
     finished: Callable[[QueryResult], None],
 ) -> list[QueryResult]:
@@ -70,6 +71,8 @@ def run_queries(
         sord.connect(fleet.url, **fleet.options) as db,
     ):
         db.register_dir(data)
+        if analyze:
+            db.analyze()
         # What happens once is not part of any query: workers start, libraries are imported.
         warm_up = f"select count(*) from {benchmark.tables[0]}"
         baseline.run(warm_up)
