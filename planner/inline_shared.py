@@ -98,7 +98,7 @@ def _copies(definition: Plan, readers: list[Reader], context: Context) -> list[P
         reference = _reference(reader)
         outputs = tuple((new, column(names.get(old, old))) for new, old in reference.outputs)
         filtered = push_filters(Filter(Project(plan, outputs), reader[1]), context)
-        result.append(without_false(filtered))
+        result.append(without_false(filtered, context))
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlglot import exp
 
@@ -22,44 +22,48 @@ from sord.planner.logical import (
 )
 
 Predicates = list[exp.Expr]
+Types = Mapping[str, str]
+"""Of columns, as far as they are known."""
 
 
 def push_filters(plan: Plan, context: Context) -> Plan:
     """Push predicates down, factor what all branches of an OR share, and find the keys of joins."""
-    return _push(plan, [])
+    return _push(plan, [], context.types)
 
 
-def _push(plan: Plan, predicates: Predicates) -> Plan:
+def _push(plan: Plan, predicates: Predicates, types: Types) -> Plan:
     if isinstance(plan, Filter):
-        return _push(plan.input, predicates + _normalised(plan.predicates))
+        return _push(plan.input, predicates + _normalised(plan.predicates), types)
     if isinstance(plan, Project):
         outputs = dict(plan.outputs)
         below = [substitute(predicate, _used(outputs, predicate)) for predicate in predicates]
-        return plan.with_children((_push(plan.input, below),))
+        return plan.with_children((_push(plan.input, below, types),))
     if isinstance(plan, Join):
-        return _push_join(plan, predicates)
+        return _push_join(plan, predicates, types)
     if isinstance(plan, Aggregate):
         keys = dict(plan.common)
         below, above = _split(predicates, set(keys) if keys else None)
         below = [substitute(predicate, _used(keys, predicate)) for predicate in below]
-        return _filter(plan.with_children((_push(plan.input, below),)), above)
+        return _filter(plan.with_children((_push(plan.input, below, types),)), above)
     if isinstance(plan, Window):
         partition = {key.name for key in plan.partition if isinstance(key, exp.Column)}
         below, above = _split(predicates, partition)
-        return _filter(plan.with_children((_push(plan.input, below),)), above)
+        return _filter(plan.with_children((_push(plan.input, below, types),)), above)
     if isinstance(plan, Apply):
         below, above = _split(predicates, set(plan.input.columns))
-        return _filter(plan.with_children((_push(plan.input, below), _push(plan.subquery, []))), above)
+        return _filter(
+            plan.with_children((_push(plan.input, below, types), _push(plan.subquery, [], types))), above
+        )
     if isinstance(plan, SetOperation):
         return plan.with_children(
-            tuple(_push(side, _for_side(plan, side, predicates)) for side in plan.inputs)
+            tuple(_push(side, _for_side(plan, side, predicates, types), types) for side in plan.inputs)
         )
     if isinstance(plan, Sort) and plan.limit is None and not plan.offset:
-        return plan.with_children((_push(plan.input, predicates),))
-    return _filter(plan.with_children(tuple(_push(child, []) for child in plan.children)), predicates)
+        return plan.with_children((_push(plan.input, predicates, types),))
+    return _filter(plan.with_children(tuple(_push(child, [], types) for child in plan.children)), predicates)
 
 
-def _push_join(plan: Join, predicates: Predicates) -> Plan:
+def _push_join(plan: Join, predicates: Predicates, types: Types) -> Plan:
     left_ids, right_ids = set(plan.left.columns), set(plan.right.columns)
     inner = plan.kind == "inner"
     condition = _normalised(plan.residual)
@@ -91,7 +95,13 @@ def _push_join(plan: Join, predicates: Predicates) -> Plan:
                 left += _implied(predicate, left_ids)
             if plan.kind != "full":
                 right += _implied(predicate, right_ids)
-    joined = Join(plan.kind, _push(plan.left, left), _push(plan.right, right), tuple(keys), tuple(residual))
+    joined = Join(
+        plan.kind,
+        _push(plan.left, left, types),
+        _push(plan.right, right, types),
+        tuple(keys),
+        tuple(residual),
+    )
     return _filter(joined, above)
 
 
@@ -124,9 +134,16 @@ def _used(outputs: dict[str, exp.Expr], predicate: exp.Expr) -> dict[str, exp.Ex
     }
 
 
-def _for_side(plan: SetOperation, side: Plan, predicates: Predicates) -> Predicates:
+def cast_to(id_: str, type_: str, types: Types) -> exp.Expr:
+    """A column in a type, without a cast where it has that already: of a cast column less is known."""
+    if types.get(id_) == type_:
+        return exp.column(id_, quoted=True)
+    return exp.cast(exp.column(id_, quoted=True), type_, dialect="duckdb")
+
+
+def _for_side(plan: SetOperation, side: Plan, predicates: Predicates, types: Types) -> Predicates:
     casts: dict[str, exp.Expr] = {
-        output: exp.cast(exp.column(column, quoted=True), type_, dialect="duckdb")
+        output: cast_to(column, type_, types)
         for output, column, type_ in zip(plan.outputs, side.columns, plan.types, strict=True)
     }
     return [substitute(predicate, casts) for predicate in predicates]

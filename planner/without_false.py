@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sord.planner.expressions import column, conjuncts
+from sord.planner.context import Context
+from sord.planner.expressions import conjuncts
 from sord.planner.logical import Aggregate, Filter, Join, Plan, Project, SetOperation, Sort, Window
+from sord.planner.push_filters import cast_to
 
 
-def without_false(plan: Plan) -> Plan:
+def without_false(plan: Plan, context: Context) -> Plan:
     """The plan without the branches of UNION ALL whose filters compare constants that differ."""
-    plan = plan.with_children(tuple(without_false(child) for child in plan.children))
+    plan = plan.with_children(tuple(without_false(child, context) for child in plan.children))
     if isinstance(plan, Filter):
         kept = tuple(p for p in plan.predicates if constant_truth(p) is not True)
         if len(kept) < len(plan.predicates):
@@ -21,7 +23,7 @@ def without_false(plan: Plan) -> Plan:
             if len(sides) > 1:
                 return SetOperation(plan.kind, plan.all, tuple(sides), plan.outputs, plan.types)
             outputs = tuple(
-                (id_, exp.cast(column(old), type_, dialect="duckdb"))
+                (id_, cast_to(old, type_, context.types))
                 for id_, old, type_ in zip(plan.outputs, sides[0].columns, plan.types, strict=True)
             )
             return Project(sides[0], outputs)
