@@ -46,8 +46,9 @@ class Sources(Expressions):
         text = f" FROM {first}"
         visible = 0  # ON sees what stands after the last comma
         for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 2, 3))):
-            if self.rare(0.05):
-                item, source = self.lateral(sources)
+            lists = _lists(sources)
+            if lists and self.rare(0.2):
+                item, source = self.unnested(lists)
                 text += f", {item}"
                 visible = len(sources)
                 sources.append(source)
@@ -68,8 +69,6 @@ class Sources(Expressions):
             shared = _numeric(source.columns) & _numeric([column for s in sources for column in s.columns])
             if rng.random() < 0.06 and "k" in shared and len(sources) == 1 and kind in ("JOIN", "LEFT JOIN"):
                 text += f" {kind} {item} USING (k)"
-            elif self.rare(0.02) and len(sources) == 1:
-                text += f" NATURAL {rng.choice(('', 'LEFT '))}JOIN {item}"
             elif self.rare(0.02):
                 kind = rng.choice(("ASOF JOIN", "ASOF LEFT JOIN"))
                 text += f" {kind} {item} ON {sources[-1].alias}.k >= {source.alias}.k"
@@ -112,21 +111,11 @@ class Sources(Expressions):
         names = ", ".join(name for name, _ in columns)
         return f"(VALUES {rows}) AS {alias}({names})", Source(alias, columns)
 
-    def lateral(self, sources: list[Source]) -> tuple[str, Source]:
-        """An item that sees the ones before it: UNNEST of a column, or a correlated derived table."""
-        rng = self.rng
+    def unnested(self, lists: list[Column]) -> tuple[str, Source]:
+        """The elements of a list, an item that sees the ones before it."""
         alias = self.alias()
-        lists = [
-            (f"{source.alias}.{name}", kind)
-            for source in sources
-            for name, kind in source.columns
-            if kind in ("list", "strlist")
-        ]
-        if lists and rng.random() < 0.8:
-            text, kind = rng.choice(lists)
-            return f"unnest({text}) AS {alias}(e)", Source(alias, [("e", "int" if kind == "list" else "str")])
-        text, kind = self.column(sources)
-        return f"LATERAL (SELECT {text} AS e) AS {alias}", Source(alias, [("e", kind)])
+        text, kind = self.rng.choice(lists)
+        return f"unnest({text}) AS {alias}(e)", Source(alias, [("e", "int" if kind == "list" else "str")])
 
     def condition(self, left: list[Source], right: Source) -> str:
         """What stands after ON."""
@@ -167,3 +156,12 @@ class Sources(Expressions):
 
 def _numeric(columns: list[Column]) -> set[str]:
     return {name for name, kind in columns if kind in NUMBERS}
+
+
+def _lists(sources: list[Source]) -> list[Column]:
+    return [
+        (f"{source.alias}.{name}", kind)
+        for source in sources
+        for name, kind in source.columns
+        if kind in ("list", "strlist")
+    ]
