@@ -59,6 +59,10 @@ class Context:
     """What is behind each SharedRef, as it was bound."""
     estimate: Estimator = field(default_factory=Estimator)
     """Of the logical passes, who share what they know of nodes that they leave alone."""
+    samples: dict[tuple[tuple[str, ...], tuple[str, ...]], Plan] = field(default_factory=dict)
+    """What finds the frequent hashes of columns cast to types."""
+    frequent: dict[str, Stage] = field(default_factory=dict)
+    """Of these, what has begun, by its column."""
     pending: dict[str, Plan] = field(default_factory=dict)
     """Of these, what a pass has yet to put into the plan's With."""
 

@@ -6,9 +6,10 @@ the computation is vectorised.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sord.planner.distribution import Distribution, Hashed, Ranged, Replicated, Single, Sorted, Spread
+from sord.planner.distribution import Distribution, Hashed, Ranged, Replicated, Single, Skewed, Sorted, Spread
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
 from sord.planner.fragment import Fragment, Input, Place, Route, RuntimeFilter
@@ -149,10 +150,16 @@ class _Cutter:
         if isinstance(plan, Join):
             # The build side first: once its size is known, the probe side may not have to be moved at all.
             first, second = (plan.left, plan.right) if self.left_first(plan) else (plan.right, plan.left)
+            self.sampled(second)  # now, so that it's known when the build side is
             known = self.inline(first, after)
             waiting = self.inline(second, after + tuple(stage.exchange for stage in _stages(known)))
             return plan.with_children((known, waiting) if first is plan.left else (waiting, known))
         return plan.with_children(tuple(self.inline(child, after) for child in plan.children))
+
+    def sampled(self, plan: Plan) -> tuple[int, ...]:
+        """The exchanges that an exchange wants to know of first."""
+        samples = plan.samples if isinstance(plan, Exchange) else ()
+        return tuple(stage.exchange for sample in samples for stage in _stages(self.inline(sample, ())))
 
     def left_first(self, plan: Join) -> bool:
         """Whether the left input's keys can reduce a larger right one."""
@@ -173,6 +180,7 @@ class _Cutter:
     def moved(self, plan: Exchange, after: tuple[int, ...]) -> Stage:
         if isinstance(plan.target, Sorted):
             return self.sorted(plan, plan.target)
+        after += self.sampled(plan)
         piece = self.inline(plan.input, after)
         target = plan.target
         if plan.kept:
@@ -223,8 +231,10 @@ class _Cutter:
             texts = tuple(self.sink.statement(text, rank) for rank, text in enumerate(texts))
         estimated = self.estimate(plan)
         inputs = tuple(Input(stage_name(stage), stage.exchange) for stage in stages)
+        if isinstance(target, Skewed) and target.exchange not in {one.exchange for one in inputs}:
+            inputs += (Input(f"exchange_{target.exchange}", target.exchange),)
         size = estimated.rows * estimated.width(plan.columns)
-        waits = tuple(dict.fromkeys(i for i in after if i not in {stage.exchange for stage in stages}))
+        waits = tuple(dict.fromkeys(i for i in after if i not in {one.exchange for one in inputs}))
         filters = runtime_filters(piece)
         unfiltered = self.estimate(without_runtime_filters(plan)).rows if filters else 0.0
         fragment = Fragment(
@@ -277,16 +287,26 @@ class _Cutter:
 def partition_number(target: Distribution, columns: tuple[str, ...], workers: int) -> str:
     """SQL for the rank of the worker that gets a row."""
     if isinstance(target, Hashed):
-        keys = (
-            f"CAST({quote(min(key))} AS {type_})" if type_ else quote(min(key))
-            for key, type_ in zip(target.keys, target.types, strict=True)
+        return f"{_hash([min(key) for key in target.keys], target.types)} % {workers}"
+    if isinstance(target, Skewed):
+        frequent = f"SELECT {quote(target.column)} FROM exchange_{target.exchange}"
+        return (
+            f"CASE WHEN {_hash(target.keys, target.types)} IN ({frequent}) THEN (row_number() OVER ()) % {workers} "
+            f"ELSE {partition_number(target.base, columns, workers)} END"
         )
-        return f"hash({', '.join(keys)}) % {workers}"
     if isinstance(target, Ranged):
         key = quote(min(target.key))
         branches = " ".join(f"WHEN {key} < {bound} THEN {i}" for i, bound in enumerate(target.boundaries))
         return f"CASE WHEN {key} IS NULL THEN 0 {branches} ELSE {workers - 1} END"
     return f"(row_number() OVER ()) % {workers}"
+
+
+def _hash(keys: Iterable[str], types: Iterable[str]) -> str:
+    casts = (
+        f"CAST({quote(key)} AS {type_})" if type_ else quote(key)
+        for key, type_ in zip(keys, types, strict=True)
+    )
+    return f"hash({', '.join(casts)})"
 
 
 def _sort_key(rendered: str) -> str:

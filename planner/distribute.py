@@ -42,8 +42,9 @@ from sord.planner.logical import (
     With,
 )
 from sord.planner.render import expression_sql
+from sord.planner.skew import frequent_keys, is_split, is_worth_sampling
 from sord.planner.split_aggregates import moved_rows, splitting_pays
-from sord.planner.two_phases import has_two_phases, in_two_phases
+from sord.planner.two_phases import distinct_arguments, has_two_phases, in_two_phases
 
 Placed = tuple[Plan, Distribution]
 
@@ -113,6 +114,8 @@ class _Distributor:
         if isinstance(plan, Project):
             source, where = self.place(plan.input)
             return plan.with_children((source,)), where.visible(_renames(plan.outputs))
+        if is_split(plan):
+            return plan, Spread()  # its left side has been moved, and the right one lies to match
         if isinstance(plan, Join):
             left, right = self.place(plan.left), self.place(plan.right)
             return distribute_join(plan, left, right, self.context, self.estimate)
@@ -168,7 +171,7 @@ class _Distributor:
             target: Distribution = Single()
             if plan.common and many:
                 target = self.hashed([e for _, e in plan.common], plan.input)
-            source, where = Exchange(source, target), target
+            source, where = Exchange(source, target, samples=self.samples(plan, source, target)), target
         return plan.with_children((source,)), where.visible(_renames(plan.common))
 
     def is_split_by_sets(self, plan: Aggregate) -> bool:
@@ -187,6 +190,18 @@ class _Distributor:
         outputs = tuple((id_, column(id_)) for id_ in plan.columns)
         assert isinstance(result.input, Exchange)
         return Project(result, outputs), result.input.target.visible(_renames(outputs))
+
+    def samples(self, plan: Aggregate, source: Plan, target: Distribution) -> tuple[Plan, ...]:
+        """What tells whether a first phase should take the load of frequent keys off one worker."""
+        if not isinstance(target, Hashed) or plan.sets or distinct_arguments(plan):
+            return ()
+        if not has_two_phases(plan, self.context) or splitting_pays(plan, self.context, self.estimate):
+            return ()
+        ids = [min(key) for key in target.keys]
+        if not is_worth_sampling(plan.input, ids, self.context, self.estimate):
+            return ()
+        found = frequent_keys(source, ids, target.types, self.context)
+        return () if found is None else (found,)
 
     def window(self, plan: Window) -> Placed:
         source, where = self.place(plan.input)

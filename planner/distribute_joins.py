@@ -9,7 +9,15 @@ from sqlglot import exp
 
 from sord.planner.context import Context, is_integer
 from sord.planner.cost import Layout, choose, scan
-from sord.planner.distribution import Distribution, Hashed, Ranged, Replicated, Single, Spread
+from sord.planner.distribution import (
+    Distribution,
+    Hashed,
+    Ranged,
+    Replicated,
+    Single,
+    Spread,
+    partition_keys,
+)
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id
 from sord.planner.logical import (
@@ -23,6 +31,7 @@ from sord.planner.logical import (
     Stage,
     leaves,
 )
+from sord.planner.skew import can_split, frequent_keys, is_frequent, is_worth_sampling, split_join
 
 Placed = tuple[Plan, Distribution]
 
@@ -79,12 +88,39 @@ def distribute_join(plan: Join, left: Placed, right: Placed, context: Context, e
         return plan.with_children((left[0], Exchange(right[0], target))), _delivered(plan, left[1], pairs)
     if choice.left == "shuffle" and choice.right == "keep":
         target = _scheme(right[1], [key.right for key in keys], [key.left for key in keys])
-        return plan.with_children((Exchange(left[0], target), right[0])), _delivered(plan, target, pairs)
+        return _left_moved(plan, left, right[0], target, keys, context, estimate)
     types = tuple(key.type for key in keys)
     to_left = Hashed(tuple(frozenset((key.left,)) for key in keys), types)
     to_right = Hashed(tuple(frozenset((key.right,)) for key in keys), types)
-    shuffled = plan.with_children((Exchange(left[0], to_left), Exchange(right[0], to_right)))
-    return shuffled, _delivered(plan, to_left, pairs)
+    return _left_moved(plan, left, Exchange(right[0], to_right), to_left, keys, context, estimate)
+
+
+def _left_moved(
+    plan: Join,
+    left: Placed,
+    right: Plan,
+    target: Distribution,
+    keys: list[_Key],
+    context: Context,
+    estimate: Estimator,
+) -> Placed:
+    """The join with its left side moved to where the right one is; frequent keys apart, once they are known."""
+    lying = [min(key) for key in partition_keys(target)]
+    by = [(key.left, key.right, key.type) for id_ in lying for key in keys if key.left == id_]
+    samples: tuple[Plan, ...] = ()
+    ids, types = [a for a, _, _ in by], [type_ for _, _, type_ in by]
+    on_workers = not isinstance(left[1], (Single, Replicated))
+    if on_workers and can_split(plan, right) and is_worth_sampling(plan.left, ids, context, estimate):
+        found = frequent_keys(left[0], ids, types, context)
+        samples = () if found is None else (found,)
+        if isinstance(found, Stage) and is_frequent(samples):
+            assert isinstance(target, (Hashed, Ranged))
+            split = split_join(plan, left[0], right, target, by, found, context)
+            if split is not None:
+                return split, Spread()
+    pairs = [(key.left, key.right) for key in keys] if plan.kind == "inner" else []
+    moved = Exchange(left[0], target, samples=samples)
+    return plan.with_children((moved, right)), _delivered(plan, target, pairs)
 
 
 def _join_with_client(

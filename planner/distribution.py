@@ -105,6 +105,25 @@ class Ranged(Distribution):
 
 
 @dataclass(frozen=True, slots=True)
+class Skewed(Distribution):
+    """Rows whose hash is frequent are on any worker, the others as in ``base``.
+
+    Only a join's left side lies so, and its right side by ``base`` with the frequent hashes' rows on all workers.
+    """
+
+    base: Hashed | Ranged
+    keys: tuple[str, ...]
+    types: tuple[str, ...]
+    """The hash is that of the keys cast to these types."""
+    exchange: int
+    """The exchange with the frequent hashes, and its column."""
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.base}, frequent keys to any worker"
+
+
+@dataclass(frozen=True, slots=True)
 class Sorted(Distribution):
     """Worker ``i``'s rows all stand before worker ``i + 1``'s in the order of ``keys`` (rendered ORDER BY items)."""
 
@@ -118,6 +137,8 @@ def partition_keys(distribution: Distribution) -> tuple[frozenset[str], ...]:
     """The keys by which rows are partitioned; none if they are not."""
     if isinstance(distribution, Hashed):
         return distribution.keys
+    if isinstance(distribution, Skewed):
+        return (*(frozenset((key,)) for key in distribution.keys), *partition_keys(distribution.base))
     return (distribution.key,) if isinstance(distribution, Ranged) else ()
 
 

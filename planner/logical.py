@@ -281,6 +281,8 @@ class Exchange(Plan):
     """The reader wants sender by sender in rank order (a gather below an ordered result)."""
     kept: bool = False
     """The rows lie like that already and stay: the fragment ends here because they are read twice."""
+    samples: tuple[Plan, ...] = ()
+    """What is to be known before the rows are moved, as it may change how."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from sord.planner import cost
@@ -11,6 +11,7 @@ from sord.planner.catalog import Catalog, Unsupported
 from sord.planner.context import Context, Options
 from sord.planner.cut_fragments import Cut, cut_fragments
 from sord.planner.distribute import distribute
+from sord.planner.distribution import Replicated
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
 from sord.planner.fragment import Actual, Fragment
@@ -32,6 +33,7 @@ from sord.planner.parse import parse
 from sord.planner.prune_columns import prune_columns
 from sord.planner.runtime_filters import add_runtime_filters, keys_source
 from sord.planner.sink import Sink
+from sord.planner.skew import is_frequent, is_split, joined_again
 from sord.planner.split_aggregates import split_aggregates
 from sord.planner.two_phases import put_together
 from sord.planner.walk import free_columns
@@ -59,7 +61,9 @@ class DistributedPlan:
     replans: int = 0
     """How often the query has been planned anew."""
     seen: set[int] = field(default_factory=set)
-    """Finished fragments by which nothing can be filtered: they are not tried again."""
+    """Finished fragments by which the plan gets no better: they are not tried again."""
+    begun: tuple[Fragment, ...] = ()
+    """Fragments of earlier plans that were running when this one was made."""
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
@@ -70,13 +74,17 @@ class DistributedPlan:
         if not self.context.options.adapt:
             return None
         waiting = [f for f in self.fragments if f.id not in finished and f.id not in running]
-        news = [f for f in self.fragments if f.id in finished and f.id not in self.done]
+        known = (*self.begun, *self.fragments)
+        news = [f for f in known if f.id in finished and f.id not in self.done]
+        sampling = self._learn(finished, running)
         wanted = {id_ for f in waiting for id_ in f.after} | {
             i.exchange for f in waiting for i in f.inputs if finished.get(i.exchange, Actual(1, 1)).rows == 0
         }
-        surprised = any(f.id in wanted and _surprises(f, finished[f.id]) for f in news)
+        surprised = any(
+            f.id in wanted and f.id not in sampling and _surprises(f, finished[f.id]) for f in news
+        )
         unseen = {f.id for f in news} - self.seen
-        if not surprised and not any(_is_worth_filtering(f, unseen, self.context.options) for f in waiting):
+        if not surprised and not any(_can_gain(f, unseen, sampling, self.context) for f in waiting):
             return None
         if self.replans == _REPLANS or _has_internal(self, finished, running):
             return None
@@ -89,11 +97,26 @@ class DistributedPlan:
             self.next_id,
             frozenset(finished),
         )
-        before = _filters(self.physical, self.cut.exchanges, finished.keys() | running)
-        if not surprised and _filters(better.physical, {}, set()) <= before:
+        before = _gains(self.physical, self.cut.exchanges, finished.keys() | running)
+        if not surprised and _gains(better.physical, {}, set()) <= before:
             self.seen.update(unseen)
             return None
-        return replace(better, replans=self.replans + 1)
+        return replace(better, replans=self.replans + 1, begun=tuple(f for f in known if f.id in running))
+
+    def _learn(self, finished: Mapping[int, Actual], running: Set[int]) -> set[int]:
+        """Tell the context of frequent keys that have been found; returns the fragments that look for such."""
+        sampling: set[int] = set()
+        for sample in _samples(self.physical):
+            number = self.cut.exchanges.get(id(sample), -1)
+            if isinstance(sample, Stage):
+                number = sample.exchange
+            sampling |= {number, *(self.cut.exchanges.get(id(child), -1) for child in _nodes(sample))}
+            if number in finished or number in running:
+                rows = float(finished[number].rows) if number in finished else 1.0
+                self.context.frequent[sample.columns[0]] = Stage(
+                    number, sample.columns, Replicated(), rows, sample, number in finished
+                )
+        return sampling
 
 
 def plan_query(
@@ -156,20 +179,42 @@ def _surprises(fragment: Fragment, actual: Actual) -> bool:
     return actual.rows * _SURPRISE < expected or actual.rows > expected * _SURPRISE
 
 
-def _is_worth_filtering(waiting: Fragment, news: Set[int], options: Options) -> bool:
+def _can_gain(waiting: Fragment, news: Set[int], sampling: Set[int], context: Context) -> bool:
     """Whether a fragment waits for something new and moves so much that another plan could save time."""
-    if not options.runtime_filters or not news & set(waiting.after):
-        return False
+    new = news & set(waiting.after)
+    if any(
+        stage.exact and stage.rows > 0 and stage.exchange in waiting.after
+        for stage in context.frequent.values()
+    ):
+        return bool(new)
+    return bool(new - sampling) and context.options.runtime_filters and _moves_much(waiting, context.options)
+
+
+def _moves_much(waiting: Fragment, options: Options) -> bool:
     side = cost.Layout(1.0, waiting.estimated_bytes, False)
     return cost.shuffle(side, options) > 3 * cost.STAGE
 
 
-def _filters(plan: Plan, exchanges: Mapping[int, int], begun: Set[int]) -> int:
-    """The runtime filters in what hasn't begun."""
+def _gains(plan: Plan, exchanges: Mapping[int, int], begun: Set[int]) -> int:
+    """Runtime filters, split joins and first phases for frequent keys in what hasn't begun."""
     if exchanges.get(id(plan)) in begun:
         return 0
-    below = sum(_filters(child, exchanges, begun) for child in plan.children)
-    return below + (isinstance(plan, Join) and plan.runtime)
+    found = isinstance(plan, Join) and (plan.runtime or is_split(plan))
+    if isinstance(plan, Exchange) and is_frequent(plan.samples):
+        found = isinstance(plan.input, Aggregate) and plan.input.phase == "partial"
+    return found + sum(_gains(child, exchanges, begun) for child in plan.children)
+
+
+def _samples(plan: Plan) -> list[Plan]:
+    """What exchanges of a plan want to know first."""
+    found = list(plan.samples) if isinstance(plan, Exchange) else []
+    return found + [sample for child in plan.children for sample in _samples(child)]
+
+
+def _nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for child in plan.children:
+        yield from _nodes(child)
 
 
 def _has_internal(plan: DistributedPlan, finished: Mapping[int, Actual], running: Set[int]) -> bool:
@@ -197,6 +242,10 @@ def _remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Se
             return Stage(number, node.columns, cut.targets[number], rows, source, actual is not None)
         if isinstance(node, Exchange):
             return walk(node.input)
+        if isinstance(node, Stage) and not node.exact and node.exchange in finished:
+            return replace(node, rows=float(finished[node.exchange].rows), exact=True)
+        if isinstance(node, Join) and is_split(node) and cut.exchanges.get(id(node.left), -1) not in begun:
+            return node if isinstance(node.left, Stage) else walk(joined_again(node))
         if isinstance(node, Join) and node.runtime and cut.exchanges.get(id(keys_source(node))) not in begun:
             return walk(node.left)  # whether it pays is decided anew
         if isinstance(node, Aggregate) and node.phase == "final" and _undone(node, cut, finished, running):

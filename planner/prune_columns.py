@@ -47,7 +47,9 @@ class _Pruner:
                 definitions.append(_only(self.prune(definition, used), used))
             return With(plan.names, tuple(reversed(definitions)), body)
         if isinstance(plan, Scan):
-            kept = tuple(output for output in plan.outputs if output[0] in needed)
+            # Which rows a worker reads may depend on a column that nothing else uses.
+            keys = set().union(*partition_keys(plan.split)) if plan.split is not None else set()
+            kept = tuple(output for output in plan.outputs if output[0] in needed | keys)
             return replace(plan, outputs=kept or (_narrowest(plan),))
         if isinstance(plan, SharedRef):
             kept = tuple(output for output in plan.outputs if output[0] in needed) or plan.outputs[:1]
@@ -84,7 +86,8 @@ class _Pruner:
         if isinstance(plan, Exchange):
             keys = {id_ for key in partition_keys(plan.target) for id_ in key & set(plan.input.columns)}
             used = (needed | keys) & set(plan.columns) or set(plan.columns[:1])
-            return plan.with_children((_only(self.prune(plan.input, used), used),))
+            samples = (self.prune(sample, set(sample.columns)) for sample in plan.samples)
+            return plan.with_children((_only(self.prune(plan.input, used), used), *samples))
         if isinstance(plan, AssertOneRow):
             return plan.with_children((self.prune(plan.input, set(plan.columns)),))
         return plan.with_children(tuple(self.prune(child, set(child.columns)) for child in plan.children))

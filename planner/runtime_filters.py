@@ -206,7 +206,11 @@ class _Reducer:
             found = self.below(plan.input, ids, keys, True)
             if found is None:
                 return None
-            return _Reduced(plan.with_children((found.plan,)), found.moving + self.moving(plan), found.probed)
+            return _Reduced(
+                plan.with_children((found.plan, *plan.samples)),
+                found.moving + self.moving(plan),
+                found.probed,
+            )
         if isinstance(plan, Join) and plan.runtime and ids == tuple(column_id(a) for a, _ in plan.keys):
             return None  # this has been done
         if isinstance(plan, SetOperation) and plan.kind == "union":

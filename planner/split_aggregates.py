@@ -13,6 +13,7 @@ from sord.planner.distribution import Distribution
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id
 from sord.planner.logical import Aggregate, Exchange, Output, Plan
+from sord.planner.skew import is_frequent
 from sord.planner.two_phases import (
     distinct_argument,
     distinct_arguments,
@@ -31,7 +32,8 @@ def split_aggregates(plan: Plan, context: Context, estimate: Estimator) -> Plan:
     if not isinstance(plan, Aggregate) or plan.phase or plan.sets or not isinstance(plan.input, Exchange):
         return plan
     exchange = plan.input
-    if not splitting_pays(plan, context, estimate):
+    frequent = is_frequent(exchange.samples) and has_two_phases(plan, context)
+    if not frequent and not splitting_pays(plan, context, estimate):
         return plan
     distinct = _only_distinct(plan)
     if distinct is not None:

@@ -18,7 +18,7 @@ SHUFFLED = """
 
 @pytest.fixture(scope="module")
 def plan() -> DistributedPlan:
-    return plan_query(SHUFFLED, StatisticsCatalog(), Options(workers=8))
+    return plan_query(SHUFFLED, StatisticsCatalog(), Options(workers=8, split_skew=False))
 
 
 def test_both_sides_are_shuffled_and_the_probe_side_waits(plan: DistributedPlan) -> None:
@@ -64,7 +64,7 @@ def test_moving_no_rows_once_more_is_no_surprise() -> None:
     sql = SHUFFLED.replace(
         "JOIN orders ON l_partkey = o_custkey\n    WHERE", "LEFT JOIN orders ON l_partkey = o_custkey AND"
     )
-    plan = plan_query(sql, StatisticsCatalog(), Options(workers=8))
+    plan = plan_query(sql, StatisticsCatalog(), Options(workers=8, split_skew=False))
     build = plan.fragments[0]
     nothing = {build.id: Actual(rows=0, bytes=0)}
     better = plan.adapt(nothing, set())

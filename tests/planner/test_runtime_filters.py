@@ -47,13 +47,9 @@ def forced() -> Iterator[None]:
         mock.patch.multiple("sord.planner.runtime_filters", _MARGIN=-1e9, _GUESSED_MARGIN=-1e9),
         mock.patch.multiple("sord.planner.cost", SCAN=1e3, broadcast=Mock(return_value=1e6)),
         mock.patch("sord.planner.distribute._FEW_ROWS", -1),
-        mock.patch("sord.planner.physical._is_worth_filtering", waits_for),
+        mock.patch("sord.planner.physical._moves_much", Mock(return_value=True)),
     ):
         yield
-
-
-def waits_for(waiting: Fragment, news: set[int], options: Options) -> bool:
-    return bool(news & set(waiting.after))
 
 
 def run(catalog: Catalog, sql: str, workers: int, **switches: bool) -> Simulation:
@@ -156,7 +152,7 @@ def test_a_finished_side_filters_one_that_waits(margin: float, catalog: Catalog)
         assert big.after == (few.id,)
         with (
             mock.patch("sord.planner.runtime_filters._MARGIN", margin),
-            mock.patch("sord.planner.physical._is_worth_filtering", waits_for),
+            mock.patch("sord.planner.physical._moves_much", Mock(return_value=True)),
         ):
             better = plan.adapt({few.id: Actual(int(few.estimated_rows), 1000)}, set())
     if margin > 0:
