@@ -38,6 +38,9 @@ def is_empty(plan: Plan) -> bool:
         )
     if isinstance(plan, (Project, Window, Sort)) or (isinstance(plan, Aggregate) and plan.keys):
         return is_empty(plan.children[0])
+    if isinstance(plan, SetOperation):
+        needed = plan.inputs if plan.kind == "union" else plan.inputs[:1]
+        return all(map(is_empty, needed))
     if isinstance(plan, Join):
         gone_left = is_empty(plan.left) and plan.kind != "full"
         return gone_left or (plan.kind in ("inner", "semi") and is_empty(plan.right))

@@ -39,6 +39,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 TOTALS = """WITH totals AS (
     SELECT k, y, sum(v) AS total, 'x' AS kind FROM a GROUP BY k, y
+    UNION ALL SELECT k, y, sum(v), 'w' FROM a GROUP BY k, y
     UNION ALL SELECT k, y, sum(v), 'z' FROM b GROUP BY k, y) """
 
 
