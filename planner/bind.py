@@ -9,13 +9,14 @@ from sqlglot import exp
 
 from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.bind_from import FromBinder
+from sord.planner.bind_order import is_all, limit_and_offset, order_items, ordered_by
 from sord.planner.bind_select import SelectBinder
 from sord.planner.catalog import Table, Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column
-from sord.planner.logical import Plan, Project, SetOperation, Sort, With
+from sord.planner.logical import Output, Plan, Project, SetOperation, Sort, With
 from sord.planner.parse import Statement
-from sord.planner.scope import Query, Scope, limit_and_offset, order_items, ordered_by
+from sord.planner.scope import Query, Scope, Select
 
 
 def bind(statement: Statement, context: Context) -> tuple[Plan, tuple[str, ...]]:
@@ -31,16 +32,14 @@ def bind(statement: Statement, context: Context) -> tuple[Plan, tuple[str, ...]]
 class _Binder:
     def __init__(self, context: Context, tables: dict[str, Table], uses: dict[str, int]) -> None:
         self.context = context
-        expressions = ExpressionBinder(context, self.query)
-        self.sources = FromBinder(context, expressions, self.query, tables, uses)
-        self.selects = SelectBinder(context, expressions, self.sources)
+        self.expressions = ExpressionBinder(context, self.query)
+        self.sources = FromBinder(context, self.expressions, self.query, tables, uses)
+        self.selects = SelectBinder(context, self.expressions, self.sources)
 
     def query(self, tree: exp.Expr, parent: Scope) -> Query:
         scope = Scope(parent)
         with_ = tree.args.get("with_")
         if with_ is not None:
-            if with_.args.get("recursive"):
-                raise Unsupported("WITH RECURSIVE")
             for cte in with_.expressions:
                 inner = scope
                 scope = Scope(inner)
@@ -54,29 +53,45 @@ class _Binder:
             return self.selects.bind(tree, scope)
         if isinstance(tree, exp.SetOperation):
             return self._ordered(self._set_operation(tree, scope), tree, scope)
+        if isinstance(tree, exp.Values):
+            return self._ordered(self.sources.values(tree), tree, scope)
         raise Unsupported(f"{tree.key.upper()} as a query")
 
     def _ordered(self, query: Query, tree: exp.Expr, scope: Scope) -> Query:
         """ORDER BY, LIMIT and OFFSET of a set operation or a parenthesised query: over its output names."""
         names = {name.lower(): id_ for name, id_ in reversed(query.outputs)}
+        select = Select(Scope(scope, {("", name): id_ for name, id_ in names.items()}), query.plan)
         sort: list[exp.Expr] = []
+        hidden: list[Output] = []
         for item in order_items(tree):
             by = item.this
-            if isinstance(by, exp.Literal) and not by.is_string:
+            if is_all(item):
+                sort += [ordered_by(item, id_) for _, id_ in query.outputs]
+            elif isinstance(by, exp.Literal) and not by.is_string:
                 sort.append(ordered_by(item, query.outputs[int(by.this) - 1][1]))
             elif isinstance(by, exp.Column) and by.name.lower() in names:
                 sort.append(ordered_by(item, names[by.name.lower()]))
             else:
-                raise Unsupported("ORDER BY an expression over a set operation")
-        limit, offset = limit_and_offset(tree)
+                hidden.append((self.context.fresh("order_key"), self.expressions.bind(by, select)))
+                sort.append(ordered_by(item, hidden[-1][0]))
+        if select.calls or select.windows or select.applies or select.lists:
+            raise Unsupported("more than an expression of the outputs in ORDER BY over a set operation")
+        passed = tuple((id_, column(id_)) for id_ in query.plan.columns)
+        if hidden:
+            query.plan = Project(query.plan, passed + tuple(hidden))
+        limit, offset = limit_and_offset(tree, self.context.catalog)
         if sort or limit is not None or offset:
             query.plan = Sort(query.plan, tuple(sort), limit, offset)
+        if hidden:
+            query.plan = Project(query.plan, passed)
         return query
 
     def _set_operation(self, tree: exp.SetOperation, scope: Scope) -> Query:
-        if tree.args.get("by_name") or tree.args.get("on") or tree.side or tree.kind:
-            raise Unsupported("a set operation BY NAME")
+        if tree.args.get("on") or tree.side or tree.kind:
+            raise Unsupported("a set operation ON some columns")
         sides = [self.query(tree.left, scope), self.query(tree.right, scope)]
+        if tree.args.get("by_name"):
+            sides = self._by_name(*sides)
         plans: list[Plan] = []
         for side in sides:
             ids = [id_ for _, id_ in side.outputs]
@@ -99,6 +114,23 @@ class _Binder:
         ]
         plan = SetOperation(kind, all_, tuple(plans), tuple(id_ for _, id_ in outputs), types)
         return Query(plan, outputs)
+
+    def _by_name(self, left: Query, right: Query) -> list[Query]:
+        """Both sides with the columns of both, in the order of their first appearance."""
+        names: dict[str, str] = {}
+        for name, _ in left.outputs + right.outputs:
+            names.setdefault(name.lower(), name)
+        sides = []
+        for side in (left, right):
+            has = {name.lower(): id_ for name, id_ in side.outputs}
+            if len(has) < len(side.outputs):
+                raise Unsupported("BY NAME with one name twice")
+            added = {key: self.context.fresh(key) for key in names if key not in has}
+            if added:
+                nulls = tuple((id_, exp.null()) for id_ in added.values())
+                side.plan = Project(side.plan, tuple((id_, column(id_)) for id_ in side.plan.columns) + nulls)
+            sides.append(Query(side.plan, [(name, (has | added)[key]) for key, name in names.items()]))
+        return sides
 
 
 def _count_references(tree: exp.Expr) -> dict[str, int]:

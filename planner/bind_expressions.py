@@ -49,6 +49,10 @@ class ExpressionBinder:
                 select.applies = applies
                 check_expression(call, self.context.catalog)
                 return self._collected(select.calls, call, _readable(part))
+            if isinstance(part, exp.Explode):
+                if part.expressions or part.find(exp.Query) or part.this.find(exp.Explode):
+                    raise Unsupported("a recursive UNNEST")
+                return self._collected(select.lists, self.bind(part.this, select), "unnest")
             if isinstance(part, exp.Exists):
                 return self._subquery("exists", part.this, select, None)
             if isinstance(part, exp.In) and part.args.get("query"):
@@ -77,7 +81,7 @@ class ExpressionBinder:
         for id_, other in found:
             if other == call:
                 return column(id_)
-        id_ = self.context.fresh(name, self.context.infer(call))
+        id_ = self.context.fresh(name, None if name == "unnest" else self.context.infer(call))
         found.append((id_, call))  # type: ignore[arg-type]
         return column(id_)
 

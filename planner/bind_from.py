@@ -10,7 +10,9 @@ from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.catalog import Table, Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import conjuncts
-from sord.planner.logical import Filter, Join, Plan, Scan, SharedRef, Values
+from sord.planner.functions import check_expression
+from sord.planner.logical import Filter, Join, Output, Plan, Scan, SharedRef, Unnest, Values
+from sord.planner.render import expression_sql
 from sord.planner.scope import Query, Scope, Select, attached
 from sord.planner.walk import free_columns
 
@@ -41,12 +43,7 @@ class FromBinder:
         if from_ is None:
             return Values((), (), ((),))
         # A comma binds less than JOIN, which matters to outer joins: a, b RIGHT JOIN c is a, (b RIGHT JOIN c).
-        items = [self._source(from_.this, scope)]
-        for join in tree.args.get("joins") or []:
-            if _is_comma(join):
-                items.append(self._source(join.this, scope))
-            else:
-                items[-1] = self._join(items[-1], join, scope)
+        items = self._joined(from_.this, tree.args.get("joins") or [], scope)
         plan = items[0]
         for item in items[1:]:
             plan = Join("inner", plan, item)
@@ -54,10 +51,77 @@ class FromBinder:
             raise Unsupported("a lateral join with a table that stands after it")
         return plan
 
+    def _joined(self, first: exp.Expr, joins: list[exp.Join], scope: Scope) -> list[Plan]:
+        """What stands between commas."""
+        items = [self._source(first, scope)]
+        for join in joins:
+            if isinstance(join.this, exp.Unnest) and self._is_lateral(join.this, scope):
+                if (join.side or join.kind or "CROSS").upper() not in ("CROSS", "INNER") or not _is_true(
+                    join
+                ):
+                    raise Unsupported("UNNEST of columns in an outer join or with a condition")
+                plan = items[0]
+                for item in items[1:]:
+                    plan = Join("inner", plan, item)
+                items = [self._unnest(join.this, plan, scope)]
+            elif _is_comma(join):
+                items.append(self._source(join.this, scope))
+            else:
+                items[-1] = self._join(items[-1], join, scope)
+        if any(isinstance(join.this, exp.Unnest) for join in joins) and any(
+            (join.side or "").upper() in ("RIGHT", "FULL") for join in joins
+        ):
+            raise Unsupported("UNNEST beside a right or full join")
+        return items
+
+    def _is_lateral(self, node: exp.Unnest, scope: Scope) -> bool:
+        return node.find(exp.Column) is not None
+
+    def _unnest(self, node: exp.Unnest, plan: Plan, scope: Scope) -> Plan:
+        if node.args.get("offset") or node.args.get("explode_array"):
+            raise Unsupported("UNNEST WITH ORDINALITY")
+        alias = node.args["alias"]
+        select = Select(scope, plan)
+        lists: list[Output] = []
+        for name, list_ in zip(alias.columns, node.expressions, strict=False):
+            lists.append((self.context.fresh(name.name), self.expressions.bind(list_, select)))
+            scope.columns[alias.name.lower(), name.name.lower()] = lists[-1][0]
+        if (
+            select.calls
+            or select.windows
+            or select.applies
+            or select.lists
+            or len(lists) < len(node.expressions)
+        ):
+            raise Unsupported("UNNEST of a subquery in FROM")
+        plan = Unnest(plan, tuple(lists))
+        if any(self.context.type_of(id_, plan) is None for id_, _ in lists):
+            raise Unsupported("UNNEST of a struct, or in a correlated subquery")
+        return plan
+
+    def values(self, node: exp.Values) -> Query:
+        """Literal rows."""
+        for cell in node.expressions:
+            check_expression(cell, self.context.catalog)
+            if cell.find(exp.Column, exp.Query):
+                raise Unsupported("VALUES of columns or subqueries")
+        bare = exp.Values(expressions=[row.copy() for row in node.expressions])
+        described = self.context.catalog.describe(expression_sql(bare))
+        outputs = [(name, self.context.fresh(name, type_)) for name, type_ in described]
+        rows = tuple(tuple(row.expressions) for row in node.expressions)
+        plan = Values(tuple(id_ for _, id_ in outputs), tuple(type_ for _, type_ in described), rows)
+        return Query(plan, outputs)
+
     def _source(self, node: exp.Expr, scope: Scope) -> Plan:
+        if isinstance(node, exp.Values):
+            query = self.values(node)
+            self._expose(scope, node.alias.lower(), query, [part.name for part in node.args["alias"].columns])
+            return query.plan
+        if isinstance(node, exp.Unnest):
+            if self._is_lateral(node, scope):
+                raise Unsupported("UNNEST of an outer query's columns")
+            return self._unnest(node, Values((), (), ((),)), scope)
         if isinstance(node, exp.Table):
-            if node.args.get("joins"):
-                raise Unsupported("a parenthesised join")
             alias = node.alias_or_name.lower()
             found = None if node.args.get("db") else scope.cte(node.name.lower())
             if found is not None:
@@ -66,8 +130,9 @@ class FromBinder:
             if table is None:
                 raise Unsupported(f"{node.sql('duckdb')} in FROM")
             outputs = tuple((self.context.fresh(name, type_), name) for name, type_ in table.columns)
-            for id_, name in outputs:
-                scope.columns[alias, name.lower()] = id_
+            self._expose(
+                scope, alias, Query(Scan(table, outputs), [(n, id_) for id_, n in outputs]), _renames(node)
+            )
             return Scan(table, outputs)
         if isinstance(node, exp.Lateral) and isinstance(node.this, exp.Subquery):
             if node.args.get("view") or node.args.get("outer") or node.args.get("ordinality"):
@@ -76,15 +141,27 @@ class FromBinder:
             lateral.set("alias", node.args.get("alias"))
             return self._source(lateral, scope)
         if isinstance(node, exp.Subquery):
-            # As in DuckDB, a derived table sees the tables before it, with the word LATERAL or without.
-            query = self.query(node.this, scope)
             if node.args.get("joins") or node.args.get("pivots") or node.args.get("sample"):
-                raise Unsupported("a parenthesised join, PIVOT or TABLESAMPLE")
-            alias_node = node.args.get("alias")
-            renames = [part.name for part in alias_node.columns] if alias_node else []
-            self._expose(scope, node.alias.lower(), query, renames)
+                raise Unsupported("PIVOT or TABLESAMPLE")
+            inner = node.this
+            if isinstance(inner, exp.Table) or (isinstance(inner, exp.Subquery) and inner.args.get("joins")):
+                return self._parenthesised(node, inner, scope)
+            # As in DuckDB, a derived table sees the tables before it, with the word LATERAL or without.
+            query = self.query(inner, scope)
+            self._expose(scope, node.alias.lower(), query, _renames(node))
             return query.plan
         raise Unsupported(f"{node.key.upper()} in FROM")
+
+    def _parenthesised(self, node: exp.Subquery, inner: exp.Expr, scope: Scope) -> Plan:
+        """A join in parentheses: its tables are seen outside."""
+        if node.args.get("alias"):
+            raise Unsupported("a parenthesised join with a name")
+        first = inner.copy()
+        first.set("joins", None)
+        items = self._joined(first, inner.args.get("joins") or [], scope)
+        if len(items) > 1:
+            raise Unsupported("a comma in a parenthesised join")
+        return items[0]
 
     def _common_table(self, alias: str, cte: exp.CTE, cte_scope: Scope, scope: Scope) -> Plan:
         renames = [part.name for part in cte.args["alias"].columns]
@@ -152,6 +229,16 @@ def _is_costly(tree: exp.Expr) -> bool:
         or isinstance(tree, exp.SetOperation)
         or tree.find(exp.AggFunc, exp.Window) is not None
     )
+
+
+def _renames(node: exp.Expr) -> list[str]:
+    alias = node.args.get("alias")
+    return [part.name for part in alias.columns] if isinstance(alias, exp.TableAlias) else []
+
+
+def _is_true(join: exp.Join) -> bool:
+    on = join.args.get("on")
+    return not join.args.get("using") and (on is None or (isinstance(on, exp.Boolean) and bool(on.this)))
 
 
 def _is_comma(join: exp.Join) -> bool:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from sord.planner.distribution import Distribution, Replicated, Single, Spread
 from sord.planner.expressions import column_id
-from sord.planner.logical import Aggregate, Exchange, Filter, Join, Plan, Project, Scan, Stage, Values, Window
+from sord.planner.logical import (
+    Aggregate,
+    Exchange,
+    Filter,
+    Join,
+    Plan,
+    Project,
+    Scan,
+    Stage,
+    Unnest,
+    Values,
+    Window,
+)
 
 
 def delivered(plan: Plan) -> Distribution | None:
@@ -15,7 +27,7 @@ def delivered(plan: Plan) -> Distribution | None:
         return plan.split or Single()
     if isinstance(plan, Values):
         return Single()
-    if isinstance(plan, (Filter, Window)):
+    if isinstance(plan, (Filter, Unnest, Window)):
         return delivered(plan.input)
     if isinstance(plan, (Project, Aggregate)):
         below = delivered(plan.input)

@@ -37,6 +37,7 @@ from sord.planner.logical import (
     SharedRef,
     Sort,
     Stage,
+    Unnest,
     Values,
     Window,
     With,
@@ -121,6 +122,9 @@ class _Distributor:
             return distribute_join(plan, left, right, self.context, self.estimate)
         if isinstance(plan, Aggregate):
             return self.aggregate(plan)
+        if isinstance(plan, Unnest):
+            source, where = self.place(plan.input)
+            return plan.with_children((source,)), where
         if isinstance(plan, Window):
             return self.window(plan)
         if isinstance(plan, SetOperation):

@@ -26,6 +26,7 @@ from sord.planner.logical import (
     SharedRef,
     Sort,
     Stage,
+    Unnest,
     Values,
     Window,
     With,
@@ -36,6 +37,8 @@ from sord.planner.selectivity import filtered
 
 _FEW = 0.5
 """The share of rows below which a filter may have left only a part of the ranges of other columns."""
+_LIST = 4.0
+"""Elements of a list."""
 
 
 class Estimator:
@@ -73,6 +76,10 @@ class Estimator:
         if isinstance(plan, Window):
             source = self(plan.input)
             added = {id_: _window_call(call, source, plan.partition) for id_, call in plan.calls}
+            return Estimate(source.rows, {**source.columns, **added})
+        if isinstance(plan, Unnest):
+            source = scaled(self(plan.input), self(plan.input).rows * _LIST)
+            added = {id_: ColumnEstimate(source.rows) for id_, _ in plan.lists}
             return Estimate(source.rows, {**source.columns, **added})
         if isinstance(plan, SetOperation):
             return self._set_operation(plan)

@@ -24,6 +24,7 @@ from sord.planner.logical import (
     SharedRef,
     Sort,
     Stage,
+    Unnest,
     Values,
     Window,
     With,
@@ -127,6 +128,8 @@ def describe_node(plan: Plan) -> str:
             sets = (f"({', '.join(id_ for id_, _ in plan.keys if id_ in set_)})" for set_ in plan.sets)
             by += f" in sets {_short(list(sets))}"
         return f"Aggregate{phase}{by}" + (f": {_short(calls)}" if calls else "")
+    if isinstance(plan, Unnest):
+        return f"Unnest {_short([_text(e) for _, e in plan.lists])}"
     if isinstance(plan, Window):
         return f"Window {_short([_text(e) for _, e in plan.calls])}"
     if isinstance(plan, SetOperation):

@@ -20,7 +20,7 @@ _STRUCTURE = (
     exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.BitwiseNot, exp.Slice, exp.Struct, exp.PropertyEQ, exp.ToMap,
     exp.Lambda, exp.Comprehension, exp.AtTimeZone, exp.Collate, exp.SimilarTo, exp.Glob, exp.ByteString, exp.RawString,
     exp.ColumnDef, exp.JSONPath, exp.JSONPathPart, exp.Dot, exp.Distance, exp.WithinGroup, exp.Grouping,
-    exp.GroupingId,
+    exp.GroupingId, exp.IgnoreNulls, exp.RespectNulls, exp.BitwiseXor, exp.Try,
 )  # fmt: skip
 
 _OF_SETTINGS = frozenset((
@@ -72,9 +72,9 @@ def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
             continue
         if isinstance(node, exp.IgnoreNulls) and isinstance(node.this, exp.AnyValue):
             continue
-        if isinstance(node, exp.IgnoreNulls | exp.RespectNulls):
-            raise Unsupported("IGNORE NULLS")
         if isinstance(node, exp.Func) and not isinstance(node, _OTHERS):
+            if isinstance(node, exp.Binary) and not isinstance(node, exp.AggFunc):
+                continue
             name = _duckdb_name(node)
             function = catalog.function(name) if name is not None else None
             if name is None and not isinstance(node, exp.AggFunc):
@@ -85,7 +85,7 @@ def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
                 and not function.kinds & _COLLECTING
             ):
                 continue
-            if node.find_ancestor(exp.Window) is not None and name in _WINDOW_FUNCTIONS:
+            if _is_windowed(node) and function is not None and function.kinds & _COLLECTING:
                 continue
             raise Unsupported(f"the function {name or node.key}")
         raise Unsupported(f"{type(node).__name__} in an expression")
@@ -94,10 +94,14 @@ def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
 _OTHERS = (exp.Unnest, exp.Explode, exp.Posexplode, exp.Columns)
 """What sqlglot calls functions and what is more than an expression of a row."""
 _COLLECTING = frozenset(("aggregate", "window"))
-_WINDOW_FUNCTIONS = {
-    "row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "first_value",
-    "last_value", "nth_value",
-}  # fmt: skip
+
+
+def _is_windowed(node: exp.Expr) -> bool:
+    """Whether the call is what an OVER is for."""
+    parent = node.parent
+    while isinstance(parent, exp.Filter | exp.IgnoreNulls | exp.RespectNulls | exp.WithinGroup):
+        parent = parent.parent
+    return isinstance(parent, exp.Window)
 
 
 def _duckdb_name(node: exp.Func) -> str | None:

@@ -205,6 +205,21 @@ class Window(Plan):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Unnest(Plan):
+    """Each input row once per element of its ``lists``, side by side, the shorter ones filled with NULL.
+
+    ``lists`` are (id of the elements, the list). A row whose lists are all empty or NULL is dropped.
+    """
+
+    input: Plan
+    lists: tuple[Output, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.input.columns + tuple(column for column, _ in self.lists)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SetOperation(Plan):
     """UNION, INTERSECT or EXCEPT by position; ``all`` keeps duplicates. Columns are cast to ``types``."""
 

@@ -11,8 +11,10 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.schema import MappingSchema
 
 from sord.planner.catalog import Catalog, Table, Unsupported
+from sord.planner.expand_columns import expand_columns
 from sord.planner.fix_context import WITHOUT_PARENTHESES, fix_context
 from sord.planner.functions import check_functions
+from sord.planner.normalise import normalise
 from sord.planner.syntax import check_reading
 
 _VIEW_DEPTH = 64
@@ -71,38 +73,18 @@ def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:
         tree = sqlglot.parse_one(sql, read="duckdb")
     except SqlglotError as error:
         raise Unsupported(f"sqlglot cannot parse {what}: {str(error).splitlines()[0]}") from error
-    if not isinstance(tree, exp.Query):
+    if not isinstance(tree, exp.Query | exp.Values):
         raise Unsupported(f"a {tree.key.upper()} statement is executed by DuckDB")
+    if any(with_.args.get("recursive") for with_ in tree.find_all(exp.With)):
+        raise Unsupported("WITH RECURSIVE")
     check_functions(check_reading(sql, tree, catalog), catalog)
+    if isinstance(tree, exp.Values):
+        tree = exp.Select(expressions=[exp.Star()], from_=exp.From(this=tree))
     fix_context(tree, catalog)
-    _spell_functions(tree)
     _refuse_ambiguous_stars(tree)
+    expand_columns(tree, catalog)
+    normalise(tree)
     return tree
-
-
-def _spell_functions(tree: exp.Expr) -> None:
-    """Write functions as people do: DuckDB says count_star() in the text of a view, and some are its macros."""
-    for node in list(tree.find_all(exp.Anonymous, exp.ApproxTopK)):
-        arguments = node.expressions
-        if isinstance(node, exp.ApproxTopK):
-            # sqlglot's own node warns of other dialects whenever it is rendered.
-            arguments = list(node.iter_expressions())
-            node.replace(exp.Anonymous(this="approx_top_k", expressions=arguments))
-        elif isinstance(node.parent, exp.Window):
-            continue
-        elif node.name.lower() == "count_star" and not arguments:
-            node.replace(exp.Count(this=exp.Star()))
-        elif node.name.lower() in ("geomean", "geometric_mean") and len(arguments) == 1:
-            node.replace(exp.Exp(this=exp.Avg(this=exp.Ln(this=arguments[0]))))
-        elif node.name.lower() in ("wavg", "weighted_avg") and len(arguments) == 2:
-            node.replace(_weighted_average(*arguments))
-
-
-def _weighted_average(value: exp.Expr, weight: exp.Expr) -> exp.Expr:
-    known = exp.Not(this=exp.Is(this=exp.Paren(this=value.copy()), expression=exp.Null()))
-    weights = exp.Case(ifs=[exp.If(this=known, true=weight.copy())], default=exp.Literal.number(0))
-    product = exp.Mul(this=exp.Paren(this=value), expression=exp.Paren(this=weight))
-    return exp.Paren(this=exp.Div(this=exp.Sum(this=product), expression=exp.Sum(this=weights)))
 
 
 def _refuse_ambiguous_stars(tree: exp.Expr) -> None:
@@ -135,13 +117,15 @@ def _resolve_tables(tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], 
             raise Unsupported(f"{type(node.this).__name__} in FROM")
         if table is None:
             raise Unsupported(f"{node.sql('duckdb')} is not a table that can be scanned in parts")
-        if any(node.args.get(option) for option in ("sample", "pivots", "joins", "when", "ordinality")):
+        if any(node.args.get(option) for option in ("sample", "pivots", "when", "ordinality")):
             raise Unsupported("TABLESAMPLE or PIVOT on a table")
         tables[table.name] = table
         alias = node.args.get("alias") or exp.TableAlias(
             this=exp.to_identifier(_alias(node, table), quoted=True)
         )
-        node.replace(exp.Table(this=exp.Identifier(this=table.name, quoted=True), alias=alias))
+        scan = exp.Table(this=exp.Identifier(this=table.name, quoted=True), alias=alias)
+        scan.set("joins", node.args.get("joins"))
+        node.replace(scan)
 
 
 def _alias(node: exp.Table, table: Table) -> str:
@@ -158,6 +142,8 @@ def _alias(node: exp.Table, table: Table) -> str:
 def _expand(node: exp.Table, view: str, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
     body = _read(view, f"the view {node.name}", catalog)
     _resolve_tables(body, catalog, tables, depth + 1)
+    if node.args.get("joins"):
+        raise Unsupported("a parenthesised join that begins with a view")
     alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(node.name, quoted=True))
     node.replace(exp.Subquery(this=body, alias=alias))
 

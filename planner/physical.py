@@ -24,6 +24,7 @@ from sord.planner.logical import (
     Project,
     Sort,
     Stage,
+    Unnest,
     Values,
     Window,
     With,
@@ -135,6 +136,8 @@ def plan_query(
     context = Context(catalog, options, sink)
     plan, ids = bind(parse(sql, catalog), context)
     described = described if described is not None else catalog.describe(sql)
+    if len(ids) != len(described):
+        raise Unsupported("a star that stands for several columns")
     columns = tuple((id_, name, type_) for id_, (name, type_) in zip(ids, described, strict=True))
     logical = optimize(_delivering(plan, ids), context)
     if free_columns(logical):
@@ -279,7 +282,7 @@ def _without_empty(plan: Plan, context: Context) -> Plan:
         gone = gone or (empty(plan.right) and plan.kind in ("inner", "semi"))
         if not gone and plan.kind == "anti" and empty(plan.right):
             return plan.left
-    elif isinstance(plan, (Filter, Project, Window)) or (
+    elif isinstance(plan, (Filter, Project, Unnest, Window)) or (
         isinstance(plan, Aggregate) and not plan.is_never_empty
     ):
         gone = empty(plan.children[0])

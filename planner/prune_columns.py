@@ -20,6 +20,7 @@ from sord.planner.logical import (
     SharedRef,
     Sort,
     Stage,
+    Unnest,
     Window,
     With,
 )
@@ -70,6 +71,9 @@ class _Pruner:
             used = references(*(expression for _, expression in plan.keys + calls))
             grouping = plan.grouping if plan.grouping in needed else ""
             return replace(plan, input=self.prune(plan.input, used), calls=calls, grouping=grouping)
+        if isinstance(plan, Unnest):
+            used = references(*(list_ for _, list_ in plan.lists))
+            return plan.with_children((self.prune(plan.input, (needed | used) & set(plan.input.columns)),))
         if isinstance(plan, Window):
             calls = tuple(call for call in plan.calls if call[0] in needed)
             if not calls:

@@ -18,6 +18,7 @@ from sord.planner.logical import (
     Project,
     SetOperation,
     Sort,
+    Unnest,
     Window,
 )
 
@@ -44,6 +45,9 @@ def _push(plan: Plan, predicates: Predicates, types: Types) -> Plan:
         keys = dict(plan.common)
         below, above = _split(predicates, set(keys) if keys else None)
         below = [substitute(predicate, _used(keys, predicate)) for predicate in below]
+        return _filter(plan.with_children((_push(plan.input, below, types),)), above)
+    if isinstance(plan, Unnest):
+        below, above = _split(predicates, set(plan.input.columns))
         return _filter(plan.with_children((_push(plan.input, below, types),)), above)
     if isinstance(plan, Window):
         partition = {key.name for key in plan.partition if isinstance(key, exp.Column)}

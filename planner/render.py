@@ -24,6 +24,7 @@ from sord.planner.logical import (
     SharedRef,
     Sort,
     Stage,
+    Unnest,
     Values,
     Window,
     With,
@@ -108,6 +109,9 @@ class _Renderer:
             return f"SELECT {_aggregate_items(plan)}{self.tail(plan.input)}{_group_by(plan)}"
         if isinstance(plan, Window):
             return f"SELECT *, {_items(plan.calls)}{self.tail(plan.input)}"
+        if isinstance(plan, Unnest):
+            lists = ((id_, exp.Explode(this=list_)) for id_, list_ in plan.lists)
+            return f"SELECT *, {_items(lists)}{self.tail(plan.input)}"
         if isinstance(plan, Sort):
             order = ", ".join(map(expression_sql, plan.order))
             return (

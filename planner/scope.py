@@ -58,6 +58,8 @@ class Select:
     calls: list[Output] = field(default_factory=list)
     windows: list[tuple[str, exp.Window]] = field(default_factory=list)
     applies: list[tuple[str, Plan, str, exp.Expr | None]] = field(default_factory=list)
+    lists: list[Output] = field(default_factory=list)
+    """What the SELECT list unnests."""
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ class Rewrite:
 
         result = replace(expression, change)
         allowed = self.calls | self.subqueries | {id_ for id_, _ in self.keys}
-        allowed |= {id_ for id_, _ in self.select.windows} | {self.number}
+        allowed |= {id_ for id_, _ in self.select.windows + self.select.lists} | {self.number}
         unknown = references(result) - allowed
         if unknown & set(self.select.scope.columns.values()):
             raise Unsupported("a column that is neither grouped nor aggregated")
@@ -127,54 +129,3 @@ def attached(plan: Plan, applies: list[tuple[str, Plan, str, exp.Expr | None]]) 
     for kind, subquery, output, operand in applies:
         plan = Apply(kind, plan, subquery, output, operand)
     return plan
-
-
-def order_items(tree: exp.Expr) -> list[exp.Ordered]:
-    """The items of ORDER BY."""
-    order = tree.args.get("order")
-    if order is None:
-        return []
-    if any(isinstance(item.this, exp.Var) or item.args.get("with_fill") for item in order.expressions):
-        raise Unsupported("ORDER BY ALL")
-    return list(order.expressions)
-
-
-def ordered_by(item: exp.Ordered, id_: str) -> exp.Ordered:
-    """The item over a column id."""
-    result = item.copy()
-    result.set("this", column(id_))
-    return result
-
-
-def limit_and_offset(tree: exp.Expr) -> tuple[int | None, int]:
-    """LIMIT (None: none) and OFFSET."""
-    limit, offset = tree.args.get("limit"), tree.args.get("offset")
-    if limit is not None and (not isinstance(limit, exp.Limit) or limit.args.get("limit_options")):
-        raise Unsupported("FETCH or LIMIT in percent")
-    return _count(limit), _count(offset) or 0
-
-
-def _count(node: exp.Expr | None) -> int | None:
-    if node is None:
-        return None
-    value = node.expression
-    if not isinstance(value, exp.Literal) or value.is_string or not value.this.isdigit():
-        raise Unsupported("LIMIT or OFFSET by an expression")
-    return int(value.this)
-
-
-def with_aliases(by: exp.Expr, names: dict[str, int], tree: exp.Select, scope: Scope) -> exp.Expr:
-    """An ORDER BY expression without bare names: as in DuckDB, columns of FROM go before aliases there."""
-
-    def change(node: exp.Expr) -> exp.Expr | None:
-        if not isinstance(node, exp.Column) or node.table:
-            return None
-        name = node.name.lower()
-        tables = [table for table, column in scope.columns if column == name]
-        if len(tables) == 1:
-            return exp.column(node.name, tables[0], quoted=True)
-        if tables or name not in names:
-            raise Unsupported(f"ORDER BY {node.name}")
-        return exp.Paren(this=tree.expressions[names[name]].unalias())
-
-    return replace(by, change)

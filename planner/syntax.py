@@ -24,10 +24,17 @@ _UNCHANGED = ("query_location", "query_location_length", "qualified_name", "synt
 """Parts of a syntax tree that say nothing about what is meant: where it stands, and which arrow a lambda has."""
 _SAME = {"&&": "list_has_any", "datediff": "date_diff", "datesub": "date_sub", "datetrunc": "date_trunc",
          "datepart": "date_part", "array_concat": "list_concat", "array_cat": "list_concat",
-         "^@": "starts_with", "today": "current_date", "current_localtime": "localtime",
+         "^@": "starts_with", "->": "json_extract", "->>": "json_extract_string", "array_append": "list_append",
+         "array_prepend": "list_prepend", "today": "current_date", "current_localtime": "localtime",
          "current_localtimestamp": "localtimestamp"}  # fmt: skip
 """Names of one function that DuckDB's catalog doesn't call aliases."""
-_TYPES = {"bitstring": "bit", "int128": "hugeint"}
+_TYPES = {
+    "bitstring": "bit", "int128": "hugeint", "text": "varchar", "string": "varchar", "char": "varchar",
+    "bpchar": "varchar", "int": "integer", "int4": "integer", "signed": "integer", "int8": "bigint", "long": "bigint",
+    "int2": "smallint", "short": "smallint", "int1": "tinyint", "bool": "boolean", "logical": "boolean",
+    "real": "float", "float4": "float", "float8": "double", "numeric": "decimal", "dec": "decimal", "bytea": "blob",
+    "binary": "blob", "varbinary": "blob", "timestamptz": "timestamp with time zone", "datetime": "timestamp",
+}  # fmt: skip
 _UNITS = {"dow": "dayofweek", "doy": "dayofyear", "isodow": "dayofweekiso"}
 _ZERO = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "INTEGER", "text": "0"}}
 _COMMA = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "STRING", "text": ","}}
@@ -75,6 +82,19 @@ class _Tree:
             return self.function(result)
         if "null_order" in node:
             return self.ordered(result)
+        if kind is not None and kind.startswith("WINDOW_") and "function_name" in node:
+            known = self.catalog.function(node["function_name"])
+            return {**result, "function_name": known.name if known is not None else node["function_name"]}
+        if kind == "SUBQUERY":
+            return _bare_values(result)
+        if kind == "JOIN" and result.get("condition", {}).get("literal") == {
+            "kind": "BOOLEAN",
+            "text": "true",
+        }:
+            # An UNNEST after a comma.
+            del result["condition"]
+            result.pop("is_implicit", None)
+            result["ref_type"] = "CROSS"
         if kind == "TYPE":
             name = node["type_name"].lower()
             result["type_name"] = _TYPES.get(name, name)
@@ -106,6 +126,12 @@ class _Tree:
         if node.get("order_bys") == {"type": "ORDER_MODIFIER"}:
             del node["order_bys"]
         arguments = node.get("arguments", [])
+        if name == "if" and len(arguments) == 3:
+            when, then, other = (argument["expression"] for argument in arguments)
+            return {
+                "class": "CASE", "type": "CASE_EXPR", "case_checks": [{"when_expr": when, "then_expr": then}],
+                "else_expr": other,
+            }  # fmt: skip
         if name in _WITH_SPECIFIER and arguments:
             literal = arguments[0]["expression"].get("literal")
             if literal is not None:
@@ -135,6 +161,15 @@ class _Tree:
 
 def _is_boolean(node: dict[str, Any]) -> bool:
     return node.get("type") == "OPERATOR_CAST" and node["type_expr"].get("type_name") == "boolean"
+
+
+def _bare_values(subquery: dict[str, Any]) -> dict[str, Any]:
+    """VALUES, which sqlglot writes as a derived table of all of its columns."""
+    inner = subquery["subquery"]["node"]
+    source = inner.get("from_table", {})
+    if subquery.get("alias") == "_values" and source.get("type") == "EXPRESSION_LIST":
+        return dict(source)
+    return subquery
 
 
 def _interval(cast: dict[str, Any]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from sord.planner.expressions import references
-from sord.planner.logical import Aggregate, Apply, Filter, Join, Output, Plan, Project, Sort, Window
+from sord.planner.logical import Aggregate, Apply, Filter, Join, Output, Plan, Project, Sort, Unnest, Window
 
 
 def expressions_of(plan: Plan) -> list[exp.Expr]:
@@ -23,6 +23,8 @@ def expressions_of(plan: Plan) -> list[exp.Expr]:
         return [expression for _, expression in plan.keys + plan.calls]
     if isinstance(plan, Window):
         return list(plan.partition) + [call for _, call in plan.calls]
+    if isinstance(plan, Unnest):
+        return [list_ for _, list_ in plan.lists]
     if isinstance(plan, Apply):
         return [plan.operand] if plan.operand is not None else []
     if isinstance(plan, Sort):
@@ -50,6 +52,8 @@ def with_expressions(plan: Plan, change: Callable[[exp.Expr], exp.Expr]) -> Plan
         return replace(plan, keys=outputs(plan.keys), calls=outputs(plan.calls))
     if isinstance(plan, Window):
         return replace(plan, partition=each(plan.partition), calls=outputs(plan.calls))
+    if isinstance(plan, Unnest):
+        return replace(plan, lists=outputs(plan.lists))
     if isinstance(plan, Apply):
         return replace(plan, operand=None if plan.operand is None else change(plan.operand))
     if isinstance(plan, Sort):

@@ -1,0 +1,108 @@
+"""``normalise``: one way to write what DuckDB lets people write in several, before names are resolved."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from sord.planner.catalog import Unsupported
+
+_LONG = 1_000_000
+"""Numbers of a range() in FROM from which on it isn't made as a list."""
+
+
+def normalise(tree: exp.Expr) -> None:
+    """Change ``tree`` in place."""
+    for node in list(
+        tree.find_all(exp.Anonymous, exp.ApproxTopK, exp.Select, exp.Values, exp.Table, exp.Unnest)
+    ):
+        if isinstance(node, exp.Anonymous | exp.ApproxTopK):
+            _spell_function(node)
+        elif isinstance(node, exp.Select):
+            _inline_windows(node)
+        elif isinstance(node, exp.Values):
+            if isinstance(node.parent, (exp.From, exp.Join)):
+                width = len(node.expressions[0].expressions)
+                _name(node, "valueslist", [f"col{position}" for position in range(width)])
+        elif isinstance(node, exp.Unnest):
+            _name(node, "unnest", ["unnest"] * len(node.expressions))
+        elif isinstance(node, exp.Table) and isinstance(node.this, exp.GenerateSeries):
+            _unnest_range(node, node.this)
+
+
+def _inline_windows(select: exp.Select) -> None:
+    """Windows by name become windows by definition."""
+    named: dict[str, exp.Window] = {}
+    for window in select.args.get("windows") or []:
+        name = window.name.lower()
+        _inherit(window, named)
+        named[name] = window
+    if not named:
+        return
+    select.set("windows", None)
+    for window in list(select.find_all(exp.Window)):
+        if window.find_ancestor(exp.Select) is select:
+            _inherit(window, named)
+
+
+def _inherit(window: exp.Window, named: dict[str, exp.Window]) -> None:
+    alias = window.args.get("alias")
+    if alias is None:
+        return
+    base = named.get(alias.name.lower())
+    if base is None:
+        raise Unsupported(f"the window {alias.name}")
+    for part in ("partition_by", "order", "spec"):
+        inherited = base.args.get(part)
+        if inherited and not window.args.get(part):
+            copied = [one.copy() for one in inherited] if isinstance(inherited, list) else inherited.copy()
+            window.set(part, copied)
+    window.set("alias", None)
+
+
+def _name(node: exp.Expr, table: str, columns: list[str]) -> None:
+    """Give a relation the names that it has where nobody has given it others."""
+    alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table, quoted=True))
+    given = list(alias.args.get("columns") or [])
+    if alias.this is None:
+        alias.set("this", exp.to_identifier(table, quoted=True))
+    alias.set("columns", given + [exp.to_identifier(name, quoted=True) for name in columns[len(given) :]])
+    node.set("alias", alias)
+
+
+def _unnest_range(node: exp.Table, series: exp.GenerateSeries) -> None:
+    """range(…) in FROM as the list of that name, unnested."""
+    bounds = [series.args.get("start"), series.args.get("end")]
+    if any(
+        isinstance(bound, exp.Literal) and (not bound.this.isdigit() or int(bound.this) > _LONG)
+        for bound in bounds
+    ):
+        raise Unsupported("a long range() in FROM")
+    name = "range" if series.args.get("is_end_exclusive") else "generate_series"
+    unnest = exp.Unnest(expressions=[series.copy()], alias=node.args.get("alias"))
+    _name(unnest, name, [name])
+    if node.args.get("joins") or node.args.get("sample"):
+        raise Unsupported("a parenthesised join or TABLESAMPLE on a range()")
+    node.replace(unnest)
+
+
+def _spell_function(node: exp.Anonymous | exp.ApproxTopK) -> None:
+    """Write functions as people do: DuckDB says count_star() in the text of a view, and some are its macros."""
+    arguments = node.expressions
+    if isinstance(node, exp.ApproxTopK):
+        # sqlglot's own node warns of other dialects whenever it is rendered.
+        node.replace(exp.Anonymous(this="approx_top_k", expressions=list(node.iter_expressions())))
+    elif isinstance(node.parent, exp.Window):
+        return
+    elif node.name.lower() == "count_star" and not arguments:
+        node.replace(exp.Count(this=exp.Star()))
+    elif node.name.lower() in ("geomean", "geometric_mean") and len(arguments) == 1:
+        node.replace(exp.Exp(this=exp.Avg(this=exp.Ln(this=arguments[0]))))
+    elif node.name.lower() in ("wavg", "weighted_avg") and len(arguments) == 2:
+        node.replace(_weighted_average(*arguments))
+
+
+def _weighted_average(value: exp.Expr, weight: exp.Expr) -> exp.Expr:
+    known = exp.Not(this=exp.Is(this=exp.Paren(this=value.copy()), expression=exp.Null()))
+    weights = exp.Case(ifs=[exp.If(this=known, true=weight.copy())], default=exp.Literal.number(0))
+    product = exp.Mul(this=exp.Paren(this=value), expression=exp.Paren(this=weight))
+    return exp.Paren(this=exp.Div(this=exp.Sum(this=product), expression=exp.Sum(this=weights)))
