@@ -108,10 +108,10 @@ class _Renderer:
         if isinstance(plan, Aggregate):
             return f"SELECT {_aggregate_items(plan)}{self.tail(plan.input)}{_group_by(plan)}"
         if isinstance(plan, Window):
-            return f"SELECT *, {_items(plan.calls)}{self.tail(plan.input)}"
+            return f"SELECT {_passed(plan.input)}{_items(plan.calls)}{self.tail(plan.input)}"
         if isinstance(plan, Unnest):
             lists = ((id_, exp.Explode(this=list_)) for id_, list_ in plan.lists)
-            return f"SELECT *, {_items(lists)}{self.tail(plan.input)}"
+            return f"SELECT {_passed(plan.input)}{_items(lists)}{self.tail(plan.input)}"
         if isinstance(plan, Sort):
             order = ", ".join(map(expression_sql, plan.order))
             return (
@@ -236,6 +236,11 @@ def _values(plan: Values) -> str:
     rows = ("(" + ", ".join(map(expression_sql, row)) + ")" for row in plan.rows)
     casts = ", ".join(f"CAST({quote(id_)} AS {type_}) AS {quote(id_)}" for id_, type_ in typed)
     return f"SELECT {casts} FROM (VALUES {', '.join(rows)}) AS _({', '.join(map(quote, plan.outputs))})"
+
+
+def _passed(plan: Plan) -> str:
+    """All columns of an input; a row of none has one of no name in SQL."""
+    return "*, " if plan.columns else ""
 
 
 def _items(outputs: Iterable[Output]) -> str:

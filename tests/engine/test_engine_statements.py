@@ -162,7 +162,6 @@ def test_dialects_that_are_none(db: sord.Connection) -> None:
         ("DESCRIBE nation", "DESCRIBE"),
         ("SUMMARIZE nation", "SUMMARIZE"),
         ("SELECT count(*) > 0 FROM duckdb_settings()", "duckdb_settings() in FROM"),
-        ("VALUES (1), (2)", "VALUES"),
     ],
 )
 def test_what_one_duckdb_answers(

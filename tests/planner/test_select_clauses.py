@@ -102,6 +102,11 @@ ALIASES = [
     "SELECT b, s, count(*) FROM t GROUP BY ALL ORDER BY ALL",
     "SELECT b + 1, max(a) - min(a) FROM t GROUP BY ALL",
     "SELECT b, count(*) FROM t GROUP BY 1 ORDER BY 2, 1",
+    # columns go before aliases of their name
+    "SELECT a + 1 AS a, a * 2 AS c FROM t",
+    "SELECT -a AS b FROM t WHERE b > 1",
+    "SELECT -a AS b FROM t QUALIFY row_number() OVER (ORDER BY b, a) < 5",
+    "SELECT max(a) AS b, count(*) FROM t GROUP BY s HAVING b > 10",
 ]
 
 STARS = [

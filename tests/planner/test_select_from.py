@@ -92,6 +92,10 @@ SOURCES = [
     "SELECT i, count(t.a) FROM generate_series(0, 5) AS g(i) LEFT JOIN t ON t.b = g.i GROUP BY i",
     "SELECT id, unnest(l) AS x FROM n ORDER BY id, x",
     "SELECT 1 AS one",
+    "SELECT id, (SELECT unnest([1])), (SELECT row_number() OVER ()) FROM n",
+    "SELECT id, x, y FROM n, unnest(l) AS q(x), unnest([x, x + 1]) AS r(y)",
+    "SELECT id, q.x, t.a FROM n, t, unnest(l) AS q(x) WHERE t.a = id",
+    "SELECT t.a, i FROM t, range(t.b) AS r(i)",
 ]
 
 CTES = [
@@ -135,6 +139,7 @@ FALLBACKS = {
     "SELECT id, unnest(st) FROM n": "UNNEST of a struct",
     "SELECT unnest([{'a': 1, 'b': [2]}], recursive := true)": "a recursive UNNEST",
     "SELECT id, x FROM n LEFT JOIN unnest(l) AS q(x) ON true": "UNNEST of columns in an outer join",
+    "SELECT id, (SELECT sum(x) FROM unnest(n.l) AS q(x)) FROM n": "UNNEST of an outer query's columns",
     "SELECT id, st.* FROM n": "a star that stands for several columns",
     "SELECT a FROM t WHERE COLUMNS('a|b') > 1": "Columns in an expression",
     "SELECT * LIKE 't%' FROM t": "a star in an expression",
