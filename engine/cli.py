@@ -22,6 +22,7 @@ VERBS: Final = {
     "shell": Verb("sord.shell", "type SQL, see tables"),
     "estimates": Verb("sord.estimates", "compare the planner's estimates with what is counted"),
     "tpch": Verb("sord.tpch.cli", "make TPC-H data; run and check the benchmark"),
+    "bench": Verb("sord.bench", "measure one join or one aggregate on fleets of several sizes"),
     "fuzz": Verb("sord.fuzzing.command", "compare random queries with plain DuckDB"),
     "tpcds": Verb("sord.tpch.tpcds_cli", "make TPC-DS data; run and check the benchmark"),
 }
