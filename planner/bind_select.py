@@ -38,7 +38,8 @@ class SelectBinder:
             self._attach(select)
             select.plan = Filter(select.plan, tuple(predicates))
         items = [
-            (item.alias_or_name, self.expressions.bind(item.unalias(), select)) for item in tree.expressions
+            (item.alias_or_name, self.expressions.bind(item.unalias().unnest(), select))
+            for item in tree.expressions
         ]
         having = tree.args.get("having")
         kept = self.expressions.bind(having.this, select) if having is not None else None

@@ -31,43 +31,36 @@ class NotCopied(Exception):
 
 
 def copied(plan: Plan, context: Context) -> tuple[Plan, dict[str, str]]:
-    """The plan under new ids, and the new id of every column that any of its nodes makes."""
-    copy = _Copy(context)
-    return copy(plan), copy.names
+    """The plan under new ids, and the new id of each of its columns."""
+    copies = [copied(child, context) for child in plan.children]
+    children = tuple(copy for copy, _ in copies)
+    # Two inputs may have the same ids further down, where nobody sees them.
+    names = {old: new for _, found in copies for old, new in found.items()}
 
+    def fresh(id_: str) -> str:
+        names[id_] = context.fresh(id_, context.types.get(id_))
+        return names[id_]
 
-class _Copy:
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.names: dict[str, str] = {}
+    def outputs(items: tuple[Output, ...]) -> tuple[Output, ...]:
+        return tuple((fresh(id_), expression) for id_, expression in items)
 
-    def __call__(self, plan: Plan) -> Plan:
-        children = tuple(self(child) for child in plan.children)
-        if isinstance(plan, SetOperation):
-            return replace(plan, inputs=children, outputs=tuple(map(self.fresh, plan.outputs)))
-        plan = plan.with_children(children)
-        mapping: dict[str, exp.Expr] = {old: column(new) for old, new in self.names.items()}
-        plan = with_expressions(plan, lambda expression: substitute(expression, mapping))
-        if isinstance(plan, (Filter, Join, Sort)):
-            return plan
-        if isinstance(plan, (Scan, SharedRef)):
-            return replace(plan, outputs=tuple((self.fresh(id_), name) for id_, name in plan.outputs))
-        if isinstance(plan, Values):
-            return replace(plan, outputs=tuple(map(self.fresh, plan.outputs)))
-        if isinstance(plan, Project):
-            return replace(plan, outputs=self.outputs(plan.outputs))
-        if isinstance(plan, Aggregate) and not plan.phase:
-            return replace(plan, keys=self.outputs(plan.keys), calls=self.outputs(plan.calls))
-        if isinstance(plan, Window):
-            return replace(plan, calls=self.outputs(plan.calls))
-        if isinstance(plan, AssertOneRow):
-            return plan
+    if isinstance(plan, SetOperation):
+        plan = replace(plan, inputs=children, outputs=tuple(map(fresh, plan.outputs)))
+        return plan, names
+    old_columns = plan.columns
+    plan = plan.with_children(children)
+    mapping: dict[str, exp.Expr] = {old: column(new) for old, new in names.items()}
+    plan = with_expressions(plan, lambda expression: substitute(expression, mapping))
+    if isinstance(plan, (Scan, SharedRef)):
+        plan = replace(plan, outputs=tuple((fresh(id_), name) for id_, name in plan.outputs))
+    elif isinstance(plan, Values):
+        plan = replace(plan, outputs=tuple(map(fresh, plan.outputs)))
+    elif isinstance(plan, Project):
+        plan = replace(plan, outputs=outputs(plan.outputs))
+    elif isinstance(plan, Aggregate) and not plan.phase and not plan.sets:
+        plan = replace(plan, keys=outputs(plan.keys), calls=outputs(plan.calls))
+    elif isinstance(plan, Window):
+        plan = replace(plan, calls=outputs(plan.calls))
+    elif not isinstance(plan, (Filter, Join, Sort, AssertOneRow)):
         raise NotCopied(type(plan).__name__)
-
-    def outputs(self, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
-        return tuple((self.fresh(id_), expression) for id_, expression in outputs)
-
-    def fresh(self, id_: str) -> str:
-        """The new id of a column that a node makes; one that passes several nodes keeps being called alike."""
-        self.names[id_] = self.context.fresh(id_, self.context.types.get(id_))
-        return self.names[id_]
+    return plan, {id_: names[id_] for id_ in old_columns}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Set
 from pathlib import Path
 
@@ -297,6 +298,10 @@ def test_more_than_fits_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ]
         # The client spills too, unless its reader keeps up.
         assert set(spilled) >= {"worker-0-1", "worker-1-1"}
+        # Workers hear of the query's end after the client has its result.
+        deadline = time.monotonic() + 30
+        while list(tmp_path.rglob("inbox-*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert not list(tmp_path.rglob("inbox-*"))
     finally:
         flock.close()

@@ -34,7 +34,7 @@ def ran(fragment: Fragment, rows: int) -> FragmentReport:
 
 @pytest.fixture
 def run() -> tuple[Report, list[Planned]]:
-    first = plan_query(SHUFFLED, StatisticsCatalog(), Options(workers=WORKERS))
+    first = plan_query(SHUFFLED, StatisticsCatalog(), Options(workers=WORKERS, split_skew=False))
     build = first.fragments[0]
     second = first.adapt({build.id: Actual(1400, 20_000)}, set())
     assert second is not None

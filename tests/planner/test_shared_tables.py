@@ -54,6 +54,8 @@ TOTALS = """WITH totals AS (
         TOTALS + "SELECT * FROM totals s JOIN totals t ON s.k = t.k AND t.y = 3 WHERE s.total > 50",
         TOTALS + "SELECT count(*), (SELECT max(total) FROM totals WHERE kind = 'z' AND y < 2) "
         "FROM totals WHERE kind = 'q'",
+        "WITH c AS (SELECT TRY_CAST(v AS VARCHAR) AS c0, e FROM a, LATERAL (SELECT a.k AS e)), "
+        "d AS MATERIALIZED (SELECT b.k FROM b, c) SELECT * FROM c WHERE c0 < '3'",
         TOTALS + ", more AS (SELECT y, count(*) AS n FROM totals WHERE kind = 'x' GROUP BY y) "
         "SELECT * FROM more m JOIN more n ON m.n = n.n WHERE m.y = 1 AND n.y = 2",
     ],
