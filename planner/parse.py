@@ -16,6 +16,7 @@ from sord.planner.fix_context import WITHOUT_PARENTHESES, fix_context
 from sord.planner.functions import check_functions
 from sord.planner.normalise import normalise
 from sord.planner.syntax import check_reading
+from sord.planner.using import mark_using, resolve_using
 
 _VIEW_DEPTH = 64
 
@@ -38,6 +39,7 @@ def parse(sql: str, catalog: Catalog) -> Statement:
     tables: dict[str, Table] = {}
     _resolve_tables(tree, catalog, tables, 0)
     _check_names(tree, tables)
+    mark_using(tree)
     schema = MappingSchema(
         {
             f'"{name}"': {f'"{column}"': "int" for column, _ in table.columns}
@@ -57,6 +59,7 @@ def parse(sql: str, catalog: Catalog) -> Statement:
     except SqlglotError as error:
         raise Unsupported(f"sqlglot cannot resolve the names: {str(error).splitlines()[0]}") from error
     assert isinstance(tree, exp.Query)
+    resolve_using(tree)
     return Statement(tree, tables)
 
 

@@ -67,8 +67,10 @@ class Sources(Expressions):
                     sources.append(source)
                     continue
             shared = _numeric(source.columns) & _numeric([column for s in sources for column in s.columns])
-            if rng.random() < 0.06 and "k" in shared and len(sources) == 1 and kind in ("JOIN", "LEFT JOIN"):
+            if rng.random() < 0.06 and "k" in shared and len(sources) == 1:
                 text += f" {kind} {item} USING (k)"
+            elif self.rare(0.02) and len(sources) == 1:
+                text += f" NATURAL {rng.choice(('', 'LEFT ', 'RIGHT '))}JOIN {item}"
             elif self.rare(0.02):
                 kind = rng.choice(("ASOF JOIN", "ASOF LEFT JOIN"))
                 text += f" {kind} {item} ON {sources[-1].alias}.k >= {source.alias}.k"
