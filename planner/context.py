@@ -44,6 +44,13 @@ class Options:
     """Sort many rows by ranges; not where the client wouldn't read ordered parts in their order."""
 
 
+PARTITION = "__partition"
+"""The column that numbers the worker that gets a row."""
+BOUNDARIES = "__boundaries"
+BOUND = "__bound"
+"""Names beside columns in what moves rows by sort ranges."""
+
+
 @dataclass(slots=True)
 class Context:
     """Made for each query; passes take it beside the plan."""
@@ -54,7 +61,7 @@ class Context:
     """What becomes of the rows, if they aren't for a reader."""
     types: dict[str, str] = field(default_factory=dict)
     """DuckDB types by column id, as far as they are known without asking."""
-    taken: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=lambda: {PARTITION, BOUNDARIES, BOUND})
     shared: dict[str, Plan] = field(default_factory=dict)
     """What is behind each SharedRef, as it was bound."""
     estimate: Estimator = field(default_factory=Estimator)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sord.planner.context import BOUND, BOUNDARIES, PARTITION
 from sord.planner.distribution import Distribution, Hashed, Ranged, Replicated, Single, Skewed, Sorted, Spread
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
@@ -32,9 +33,6 @@ from sord.planner.render import quote, render, stage_name
 from sord.planner.runtime_filters import runtime_filters, without_runtime_filters
 from sord.planner.sink import Sink
 from sord.planner.splits import Splits
-
-PARTITION = "__partition"
-"""The column that says which worker gets a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +262,12 @@ class _Cutter:
         steps = ", ".join(f"{i}/{self.workers}" for i in range(1, self.workers))
         bounds = Fragment(
             self.take_id(), Place.CLIENT,
-            (f"SELECT quantile_disc(k, [{steps}]) AS boundaries FROM exchange_{sample.id}",),
+            (f"SELECT quantile_disc(k, [{steps}]) AS {BOUNDARIES} FROM exchange_{sample.id}",),
             (Input(f"exchange_{sample.id}", sample.id),), Route.BROADCAST, (), False, "choose boundaries", 1.0, 100.0,
         )  # fmt: skip
         self.add(bounds, plan.input)
         columns = ", ".join(map(quote, plan.columns))
-        number = f"CAST(len(list_filter(boundaries, lambda b: b <= {key})) AS USMALLINT)"
+        number = f"CAST(len(list_filter({BOUNDARIES}, lambda {BOUND}: {BOUND} <= {key})) AS USMALLINT)"
         estimated = self.estimate(plan.input)
         spread = Fragment(
             self.take_id(), Place.WORKERS,

@@ -68,6 +68,10 @@ def _check_names(tree: exp.Expr, tables: dict[str, Table]) -> None:
     names |= {node.name.lower() for node in tree.find_all(exp.Identifier)}
     for name in names & WITHOUT_PARENTHESES:
         raise Unsupported(f"a column called {name}")
+    for each in tree.find_all(exp.Lambda):
+        parameters = {name.name.lower() for name in each.expressions}
+        if any(not node.table and node.name.lower() in parameters for node in each.this.find_all(exp.Column)):
+            raise Unsupported("a lambda's parameter in letters of another case")
 
 
 def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:

@@ -139,6 +139,12 @@ CASES = [
     # A subquery's operand is grouped as everything else.
     "SELECT a + 1 AS b, count(*) FROM t GROUP BY a + 1 HAVING a + 1 IN (SELECT a FROM v)",
     "SELECT a, (SELECT max(v.n) FROM v WHERE v.a = t.a) AS m FROM t GROUP BY a",
+    # Parameters of lambdas, the user's and our own, hid columns of their names.
+    "SELECT list_transform([1, 2], lambda a: a + t.a) FROM t",
+    "SELECT list_transform([1, 2], lambda a_2: a_2 + x.a + y.a) FROM t x JOIN v y ON x.k = y.k",
+    "SELECT list_filter([a, 2], lambda K: K > z) FROM (SELECT a, k AS z FROM v)",
+    "SELECT a AS b, n AS m FROM t ORDER BY b DESC, m",
+    "SELECT a AS boundaries, k AS __boundaries, n AS __bound, k AS __partition FROM t ORDER BY 1, 2",
     "WITH c AS (SELECT DISTINCT k, a FROM t) SELECT x.a, u.s FROM c x JOIN u ON x.k = u.k JOIN c y ON y.k = u.k",
 ]
 
@@ -155,6 +161,8 @@ def test_duckdb_agrees(sql: str, name: str, database: Database) -> None:
 
 REFUSED = [
     "SELECT 7 AS c FROM t GROUP BY ALL",
+    "SELECT list_transform([1, 2], lambda A: a + n) FROM t",
+    "SELECT [a + t.a FOR a IN [1, 2]] FROM t",
     "SELECT * REPLACE (t.a + 5 AS k) FROM t JOIN v ON t.k = v.k",
     "SELECT * REPLACE (t.a + 5 AS k) FROM t JOIN v USING (k)",
 ]
