@@ -47,6 +47,8 @@ class Estimator:
     def __init__(self) -> None:
         self.memo: dict[int, tuple[Plan, Estimate]] = {}
         self.shared: dict[str, Estimate] = {}
+        self.texts: dict[int, tuple[exp.Expr, str]] = {}
+        """Predicates over columns of tables as SQL, by the ``id()`` of the predicate over column ids."""
 
     def __call__(self, plan: Plan) -> Estimate:
         """The estimate of a plan."""
@@ -66,7 +68,7 @@ class Estimator:
         if isinstance(plan, Scan):
             return _scan(plan)
         if isinstance(plan, Filter):
-            return _filter(self(plan.input), plan)
+            return self._filter(self(plan.input), plan)
         if isinstance(plan, Project):
             return _project(self(plan.input), plan)
         if isinstance(plan, Join):
@@ -101,6 +103,36 @@ class Estimator:
         if isinstance(plan, Stage):
             return scaled(self(plan.source), plan.rows)
         return self(plan.children[0])
+
+    def _filter(self, source: Estimate, plan: Filter) -> Estimate:
+        if not isinstance(plan.input, Scan):
+            return filtered(source, plan.predicates)
+        estimate = sampled(plan, source)
+        if estimate is None:
+            estimate = filtered(source, plan.predicates)
+            if estimate.rows < _FEW * source.rows:
+                # Which part of the range of other columns is left isn't known: a year has a range of days, a month
+                # hasn't.
+                used = references(*plan.predicates)
+                unsure = {
+                    id_: known if id_ in used else replace(known, minimum=None, maximum=None, domain=None)
+                    for id_, known in estimate.columns.items()
+                }
+                estimate = Estimate(estimate.rows, unsure)
+        names = {id_: column(name) for id_, name in plan.input.outputs}
+        where = sorted(self._text(predicate, names) for predicate in plan.predicates)
+        base = f"{plan.input.table.name} {where} "
+        columns = {
+            id_: replace(known, filtered=base + names[id_].name) for id_, known in estimate.columns.items()
+        }
+        return Estimate(estimate.rows, columns)
+
+    def _text(self, predicate: exp.Expr, names: dict[str, exp.Column]) -> str:
+        known = self.texts.get(id(predicate))
+        if known is None:
+            known = predicate, expression_sql(substitute(predicate, names))
+            self.texts[id(predicate)] = known  # the predicate is kept so that its id is not used again
+        return known[1]
 
     def _set_operation(self, plan: SetOperation) -> Estimate:
         sides = [self(side) for side in plan.inputs]
@@ -145,29 +177,6 @@ def _scan(plan: Scan) -> Estimate:
         sample = plan.table.sample
         return Estimate(rows, with_origins(plan, sample, columns, (), sample.rows, rows))
     return Estimate(rows, columns)
-
-
-def _filter(source: Estimate, plan: Filter) -> Estimate:
-    if not isinstance(plan.input, Scan):
-        return filtered(source, plan.predicates)
-    estimate = sampled(plan, source)
-    if estimate is None:
-        estimate = filtered(source, plan.predicates)
-        if estimate.rows < _FEW * source.rows:
-            # Which part of the range of other columns is left isn't known: a year has a range of days, a month hasn't.
-            used = references(*plan.predicates)
-            unsure = {
-                id_: known if id_ in used else replace(known, minimum=None, maximum=None, domain=None)
-                for id_, known in estimate.columns.items()
-            }
-            estimate = Estimate(estimate.rows, unsure)
-    names = {id_: column(name) for id_, name in plan.input.outputs}
-    where = sorted(expression_sql(substitute(predicate, names)) for predicate in plan.predicates)
-    base = f"{plan.input.table.name} {where} "
-    columns = {
-        id_: replace(known, filtered=base + names[id_].name) for id_, known in estimate.columns.items()
-    }
-    return Estimate(estimate.rows, columns)
 
 
 def _unknown(rows: float) -> float:
