@@ -21,9 +21,10 @@ from sord.planner.scope import Query, Scope, Select
 
 def bind(statement: Statement, context: Context) -> tuple[Plan, tuple[str, ...]]:
     """The logical plan and the ids of the result's columns (an id may stand there twice)."""
-    # Ids must not be what lambdas call their parameters.
-    lambdas = statement.tree.find_all(exp.Lambda)
-    context.taken |= {name.name.lower() for each in lambdas for name in each.expressions}
+    # Ids must not be what lambdas and list comprehensions call their parameters.
+    for each in statement.tree.find_all(exp.Lambda, exp.Comprehension):
+        parts = [*each.expressions, each.args.get("expression"), each.args.get("position")]
+        context.taken |= {part.name.lower() for part in parts if isinstance(part, exp.Identifier)}
     binder = _Binder(context, statement.tables, _count_references(statement.tree))
     query = binder.query(statement.tree, Scope(None))
     plan = query.plan

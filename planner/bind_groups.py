@@ -108,7 +108,10 @@ def _grouping_sets(
     for name in ("rollup", "cube", "grouping_sets"):
         parts += group.args.get(name) or []
     if not any(isinstance(part, (exp.Rollup, exp.Cube, exp.GroupingSets)) for part in parts):
-        return [tuple(expressions.bind(part, select) for part in parts if not _is_nothing(part))]
+        keys = (part for part in parts if not _is_nothing(part))
+        return [
+            tuple(bind(key) if isinstance(key, exp.Paren) else expressions.bind(key, select) for key in keys)
+        ]
     product = itertools.product(*(_sets(part, bind) for part in parts))
     return [
         tuple(dict.fromkeys(itertools.chain(*sets))) for sets in itertools.islice(product, _MOST_SETS + 1)

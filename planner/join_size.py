@@ -174,10 +174,12 @@ def _overlap(a: ColumnEstimate | None, b: ColumnEstimate | None) -> tuple[float,
     if a.minimum is None or a.maximum is None or b.minimum is None or b.maximum is None:
         return 1.0, 1.0
     values = min(a.maximum, b.maximum) - max(a.minimum, b.minimum) + 1
-    # Where the ranges don't meet, there are no rows; if they are still true, that is.
+    # Where the ranges don't meet, there are no rows; if they are still true, that is. Keys that meet nowhere leave
+    # ranges that end before they begin.
+    first, second = max(a.maximum - a.minimum, 0) + 1, max(b.maximum - b.minimum, 0) + 1
     return (
-        min(1.0, max(values / (a.maximum - a.minimum + 1), 1 / max(a.distinct, 1.0))),
-        min(1.0, max(values / (b.maximum - b.minimum + 1), 1 / max(b.distinct, 1.0))),
+        min(1.0, max(values / first, 1 / max(a.distinct, 1.0))),
+        min(1.0, max(values / second, 1 / max(b.distinct, 1.0))),
     )
 
 

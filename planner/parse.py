@@ -65,13 +65,28 @@ def parse(sql: str, catalog: Catalog) -> Statement:
 
 def _check_names(tree: exp.Expr, tables: dict[str, Table]) -> None:
     names = {name.lower() for table in tables.values() for name, _ in table.columns}
-    names |= {node.name.lower() for node in tree.find_all(exp.Identifier)}
-    for name in names & WITHOUT_PARENTHESES:
+    written = {node.name.lower() for node in tree.find_all(exp.Identifier)}
+    for name in (names | written) & WITHOUT_PARENTHESES:
         raise Unsupported(f"a column called {name}")
+    _check_parameters(tree, names)
+
+
+def _check_parameters(tree: exp.Expr, names: set[str]) -> None:
+    """Refuse parameters that sqlglot might take for columns; of a list comprehension's it knows nothing."""
     for each in tree.find_all(exp.Lambda):
         parameters = {name.name.lower() for name in each.expressions}
         if any(not node.table and node.name.lower() in parameters for node in each.this.find_all(exp.Column)):
             raise Unsupported("a lambda's parameter in letters of another case")
+    for comprehension in tree.find_all(exp.Comprehension):
+        variables = (comprehension.args["expression"], comprehension.args.get("position"))
+        parameters = {variable.name.lower() for variable in variables if variable}
+        elsewhere = {
+            node.name.lower()
+            for node in tree.find_all(exp.Identifier)
+            if node.find_ancestor(exp.Comprehension, exp.Lambda) is None
+        }
+        if parameters & (names | elsewhere):
+            raise Unsupported("a list comprehension over a name that something else has")
 
 
 def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:

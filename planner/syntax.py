@@ -100,6 +100,8 @@ class _Tree:
             result["type_name"] = _TYPES.get(name, name)
         elif kind == "OPERATOR_NOT" and result["children"][0].get("type") == "OPERATOR_IS_NULL":
             return {**result["children"][0], "type": "OPERATOR_IS_NOT_NULL"}
+        elif kind == "OPERATOR_NOT" and result["children"][0].get("type") == "COMPARE_NOT_DISTINCT_FROM":
+            return {**result["children"][0], "type": "COMPARE_DISTINCT_FROM"}
         elif kind == "OPERATOR_CAST":
             return _interval(result) or result
         elif kind == "VALUE_CONSTANT" and "literal" in node and node["literal"].get("kind") != "STRING":

@@ -145,6 +145,15 @@ CASES = [
     "SELECT list_filter([a, 2], lambda K: K > z) FROM (SELECT a, k AS z FROM v)",
     "SELECT a AS b, n AS m FROM t ORDER BY b DESC, m",
     "SELECT a AS boundaries, k AS __boundaries, n AS __bound, k AS __partition FROM t ORDER BY 1, 2",
+    "SELECT [e + t.a + e_2 FOR e IN [1, 2] IF e > e_2] FROM (SELECT a, k AS e_2 FROM t) t",
+    # Joins of keys that meet nowhere, below another join.
+    "SELECT q.m, z.k FROM v z JOIN (SELECT sum(x.k) AS m, y.k AS l FROM (SELECT k FROM t WHERE k <= 96) x "
+    "JOIN (SELECT k FROM v WHERE k >= 97) y ON x.k = y.k GROUP BY y.k) q ON z.k = q.l",
+    "SELECT z.k FROM v z SEMI JOIN (SELECT x.k FROM t x, f y WHERE x.k = y.k AND x.k > 291) q ON z.k = q.k",
+    # Parentheses around keys, and what sqlglot writes with NOT.
+    "SELECT (a + 2) AS k, (a + 2) * 3 AS l, count(*) FROM t GROUP BY (a + 2)",
+    "SELECT (a + 2) AS k, count(*) FROM t GROUP BY (1)",
+    "SELECT a, n IS NOT TRUE, (n > 1) IS NOT FALSE, n IS NOT UNKNOWN FROM t WHERE (n = 1) IS NOT TRUE",
     "WITH c AS (SELECT DISTINCT k, a FROM t) SELECT x.a, u.s FROM c x JOIN u ON x.k = u.k JOIN c y ON y.k = u.k",
 ]
 
