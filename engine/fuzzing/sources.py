@@ -53,6 +53,12 @@ class Sources(Expressions):
                 visible = len(sources)
                 sources.append(source)
                 continue
+            if self.rare(0.02):
+                item, source = self.lateral(sources)
+                text += f", {item}"
+                visible = len(sources)
+                sources.append(source)
+                continue
             item, source = self.relation(depth)
             kind = rng.choice(("JOIN", "JOIN", "LEFT JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "SEMI JOIN",
                                "ANTI JOIN", ",", ",", "CROSS JOIN"))  # fmt: skip
@@ -118,6 +124,12 @@ class Sources(Expressions):
         alias = self.alias()
         text, kind = self.rng.choice(lists)
         return f"unnest({text}) AS {alias}(e)", Source(alias, [("e", "int" if kind == "list" else "str")])
+
+    def lateral(self, sources: list[Source]) -> tuple[str, Source]:
+        """A row of one column, computed from the items before it."""
+        alias = self.alias()
+        text, kind = self.column(sources)
+        return f"LATERAL (SELECT {text} AS e) AS {alias}", Source(alias, [("e", kind)])
 
     def condition(self, left: list[Source], right: Source) -> str:
         """What stands after ON."""
