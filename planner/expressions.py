@@ -46,6 +46,10 @@ def replace(expression: exp.Expr, change: Callable[[exp.Expr], exp.Expr | None])
     return result
 
 
+_LOOSE = (exp.Binary, exp.Not, exp.Unary, exp.Between, exp.In, exp.AtTimeZone)
+"""What binds less than what may stand around it."""
+
+
 def substitute(expression: exp.Expr, mapping: Mapping[str, exp.Expr]) -> exp.Expr:
     """A copy with columns replaced by expressions, parenthesised where precedence needs it."""
     if not mapping:
@@ -54,7 +58,7 @@ def substitute(expression: exp.Expr, mapping: Mapping[str, exp.Expr]) -> exp.Exp
     def change(node: exp.Expr) -> exp.Expr | None:
         if type(node) is exp.Column and node.name in mapping:
             new = mapping[node.name]
-            return exp.Paren(this=new.copy()) if isinstance(new, (exp.Binary, exp.Not, exp.Unary)) else new
+            return exp.Paren(this=new.copy()) if isinstance(new, _LOOSE) else new
         return None
 
     return replace(expression, change)

@@ -104,7 +104,8 @@ class _Renderer:
         if isinstance(plan, Exchange):
             return self.select(plan.input)
         if isinstance(plan, Project):
-            return f"SELECT {_items(plan.outputs)}{self.tail(plan.input)}"
+            # Rows may be all that is asked for.
+            return f"SELECT {_items(plan.outputs) or 'NULL'}{self.tail(plan.input)}"
         if isinstance(plan, Aggregate):
             return f"SELECT {_aggregate_items(plan)}{self.tail(plan.input)}{_group_by(plan)}"
         if isinstance(plan, Window):

@@ -161,6 +161,8 @@ def test_scalars(scalar: str, query: str, database: tuple[duckdb.DuckDBPyConnect
         "SELECT k + 1 AS b, (SELECT max(v) FROM i WHERE i.k = o.k + 1) AS x FROM o GROUP BY k + 1",
         "SELECT k FROM o WHERE EXISTS (WITH c AS (SELECT DISTINCT v FROM i WHERE i.k = o.k) "
         "SELECT 1 FROM c AS x, c AS y WHERE x.v > y.v)",
+        "SELECT * FROM (SELECT v, k BETWEEN 2 AND 5 AS b, v IN (1, 2, 3) AS c FROM o) "
+        "WHERE b IN (true) AND c IS NOT NULL",
         "SELECT * FROM o ORDER BY (SELECT count(*) FROM i WHERE i.k = o.k), k, v, s",
         "WITH c AS (SELECT k, count(*) AS n FROM i GROUP BY k) "
         "SELECT * FROM o WHERE v > (SELECT n FROM c WHERE c.k = o.k)",
