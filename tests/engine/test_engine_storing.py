@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 
@@ -223,5 +224,11 @@ def test_summarize(db: sord.Connection, plain: duckdb.DuckDBPyConnection) -> Non
 def test_summarize_of_a_query_is_distributed(pair: sord.Connection, plain: duckdb.DuckDBPyConnection) -> None:
     sql = f"SUMMARIZE {JOIN}"
     assert fallback(pair, sql) is None
-    assert sorted(map(repr, rows(pair, sql))) == sorted(map(repr, plain.sql(sql).fetchall()))
+    # Averages and deviations are texts, whose last digits depend on the order in which rows come.
+    digits = re.compile(r"(\.\d{8})\d+")
+    got, expected = (
+        [digits.sub(r"\1", repr(row)) for row in found]
+        for found in (rows(pair, sql), plain.sql(sql).fetchall())
+    )
+    assert sorted(got) == sorted(expected)
     assert "SUMMARIZE" in str(fallback(pair, "SUMMARIZE nation"))
