@@ -137,7 +137,7 @@ class _Renderer:
             items = ", ".join(_aliased(quote(old), new) for new, old in plan.outputs)
             return f"SELECT {items} FROM {quote(plan.name)}"
         if isinstance(plan, Stage):
-            return f"SELECT {', '.join(map(quote, plan.outputs))} FROM {stage_name(plan)}"
+            return f"SELECT {', '.join(map(quote, plan.outputs)) or 'NULL'} FROM {stage_name(plan)}"
         return f"SELECT *{self.tail(plan)}"
 
     def tail(self, plan: Plan) -> str:
