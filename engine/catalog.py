@@ -1,4 +1,4 @@
-"""What a connection knows by name: Parquet tables, frames, and DuckDB's own views and tables."""
+"""What the planner asks a connection: tables, views and texts as DuckDB understands them."""
 
 from __future__ import annotations
 
@@ -7,38 +7,26 @@ import re
 import threading
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from sord.errors import Error
-from sord.lakes import delta, is_delta_folder, is_iceberg_folder, snapshot
+from sord.entries import Entries
 from sord.language import Language, evaluate
-from sord.places import files, source
-from sord.readers import Source, file_column, function_of, is_reader, parsed, stem, unknown_option
+from sord.places import files
+from sord.readers import Source, file_column, function_of, is_reader, parsed, unknown_option
+from sord.registry import Registry
 from sord.session import Session
 from sord.sql_text import quoted
-from sord.statements import view_body
 
 if TYPE_CHECKING:
     from sord.analyses import Analyses
     from sord.planner.catalog import Function, Table
 
 
-_DEFINING = re.compile(r"\b(macro|function|type)\b", re.IGNORECASE)
-"""In statements that may define or drop what workers don't know."""
 _ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
 _TAKEN = re.compile(r"(exchange|reduced)_\d+", re.IGNORECASE)
 """Names that the planner gives to what fragments read."""
-
-
-class _Entry(NamedTuple):
-    """A table or view of DuckDB's."""
-
-    schema: str
-    temporary: bool
-    sql: str | None
-    """CREATE VIEW as DuckDB writes it; None for a table."""
 
 
 class Catalog:
@@ -51,26 +39,19 @@ class Catalog:
         self.database = database
         self._own = self.session.cursor()
         """For what needs nothing of the user's session, so that it works while that is busy."""
-        self._files: dict[str, tuple[str, Source]] = {}
-        """By name: the view's SQL and its files."""
-        self._frames: dict[str, tuple[str, Any]] = {}
+        self._entries = Entries(database)
+        self._registry = Registry(database, self._own, self._entries)
         self._tables: dict[Source, tuple[object, Table]] = {}
         """Beside the identity of the files at the time of reading."""
         self._named: dict[str, Source] = {}
         """By the names that were made up for them."""
-        self._entries: dict[str, list[_Entry]] | None = None
-        """DuckDB's tables and views by name; None until somebody asks."""
-        self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
-        """What users wrote as a view's query, and its names for columns, by DuckDB's SQL for the view."""
-        self._own_names: list[tuple[str, str]] | None = []
-        """Macros and types that users have defined; None if that has to be asked."""
         self._analyses: Analyses | None = None
         self._language = Language(self._own, self.lock)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A new connection to the same database, with the same frames and settings."""
         cursor = self.session.cursor()
-        for name, frame in list(self._frames.values()):
+        for name, frame in self._registry.frames():
             cursor.register(name, frame)
         return cursor
 
@@ -80,58 +61,19 @@ class Catalog:
         Raises :class:`sord.Error` for a place without files and DuckDB's own error for a file that it can't read.
         """
         with self.lock:
-            if isinstance(thing, (str, os.PathLike)) and is_delta_folder(thing):
-                self._register_snapshot(name, delta(thing))
-            elif isinstance(thing, (str, os.PathLike)) and is_iceberg_folder(thing):
-                raise Error(
-                    f"{os.fspath(thing)!r} is an Iceberg table: register what pyiceberg's catalog loads, "
-                    "or sord.iceberg(metadata file)"
-                )
-            elif isinstance(thing, (str, os.PathLike)):
-                self._register_places(name, [thing])
-            elif isinstance(thing, (list, tuple)) and all(
-                isinstance(one, (str, os.PathLike)) for one in thing
-            ):
-                self._register_places(name, thing)
-            else:
-                self._register_snapshot(name, thing)
-            self._entries = None
+            self._registry.add(name, thing)
 
     def register_dir(self, directory: str | os.PathLike[str]) -> list[str]:
         """Register every Parquet, CSV or JSON file and every sub-folder with such files under its own name."""
-        root = Path(directory)
-        if not root.is_dir():
-            raise Error(
-                f"{os.fspath(root)!r} is not a folder: give a folder of Parquet, CSV or JSON files or folders"
-            )
-        names: dict[str, Path] = {}
-        for entry in sorted(root.iterdir()):
-            is_file = entry.is_file() and function_of(entry.name) is not None
-            if is_file or (entry.is_dir() and any(function_of(path.name) for path in entry.rglob("*"))):
-                name = stem(entry.name) if is_file else entry.name
-                if name.lower() in map(str.lower, names):
-                    raise Error(
-                        f"{os.fspath(root)!r} has more than one {name!r}: register them under other names"
-                    )
-                names[name] = entry
-        if not names:
-            raise Error(
-                f"{os.fspath(root)!r} has no Parquet files, nor CSV or JSON ones, neither directly nor in sub-folders"
-            )
-        for name, entry in names.items():
-            self.register(name, entry)
-        return list(names)
+        with self.lock:
+            return self._registry.add_dir(directory)
 
     def executed(self, text: str) -> None:
         """Take note of a statement other than a query that ``database`` has executed."""
         with self.lock:
-            self._entries = None
+            self._entries.executed(text)
             self._language.executed(text)
             self.session.executed(text)
-            if _DEFINING.search(text):
-                self._own_names = None
-            if "view" in text.lower():
-                self._remember_view(text)
 
     def analyze(self, name: str, columns: Sequence[str] = ()) -> bool:
         """Keep statistics and a sample of a table; False if there is no such table.
@@ -139,10 +81,10 @@ class Catalog:
         ``columns`` only have to exist. Raises DuckDB's errors.
         """
         with self.lock:
-            entry = self._entry(name)
-            registered = self._registered(name)
+            entry = self._entries.entry(name)
+            registered = self._registry.files_of(name)
             is_view = entry is not None and entry.sql is not None and registered is None
-            table = None if is_view and name.lower() not in self._frames else self.table(name)
+            table = None if is_view and not self._registry.is_frame(name) else self.table(name)
             if table is None:
                 return False
             known = {column.lower() for column, _ in table.columns}
@@ -165,13 +107,7 @@ class Catalog:
     def names(self) -> list[str]:
         """All tables: registered ones and DuckDB's own."""
         with self.lock:
-            self._entry("")
-            own = [
-                name for name, entries in (self._entries or {}).items()
-                if any(entry.schema == "main" and entry.sql is None for entry in entries)
-            ]  # fmt: skip
-            frames = [name for name, _ in self._frames.values()]
-            return list(dict.fromkeys([*(n for n in self._files if self._registered(n)), *frames, *own]))
+            return list(dict.fromkeys([*self._registry.names(), *self._entries.tables()]))
 
     # The planner's catalog
 
@@ -185,15 +121,15 @@ class Catalog:
         with self.lock:
             if _TAKEN.fullmatch(name):
                 raise Unsupported(f"a table called {name}")
-            registered = self._registered(name)
+            registered = self._registry.files_of(name)
             if registered is not None:
                 return self._read(name.lower(), registered)
-            entry = self._entry(name)
+            entry = self._entries.entry(name)
             function = function_of(name)
             if entry is None and function is not None:
                 path = Source((name,), function)
                 return self._read(self._name_of(path), path)
-            if entry is None or (entry.temporary and name.lower() not in self._frames):
+            if entry is None or (entry.temporary and not self._registry.is_frame(name)):
                 return None
             relation = self.database.sql(f"FROM {quoted(name)}")
             columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
@@ -211,12 +147,7 @@ class Catalog:
         if self.session.reorders and _ORDERED.search(text):
             raise Unsupported("default_null_order or default_order has been changed")
         with self.lock:
-            if self._own_names is None:
-                self._own_names = self.database.execute(
-                    "SELECT function_name, 'macro' FROM duckdb_functions() WHERE NOT internal AND function_type LIKE "
-                    "'%macro%' UNION SELECT type_name, 'type' FROM duckdb_types() WHERE NOT internal"
-                ).fetchall()
-            for name, kind in self._own_names:
+            for name, kind in self._entries.definitions():
                 if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE):
                     raise Unsupported(f"{name} is a {kind} of the client's DuckDB")
 
@@ -228,10 +159,12 @@ class Catalog:
             reason = self.session.private
             if reason is not None:
                 raise Unsupported(reason)
-            entry = self._entry(name)
-            if entry is None or entry.sql is None or name.lower() in self._frames or self._registered(name):
+            entry = self._entries.entry(name)
+            if entry is None or entry.sql is None:
                 return None
-            body, columns = self._bodies.get(entry.sql) or view_body(entry.sql) or ("", ())
+            if self._registry.is_frame(name) or self._registry.files_of(name):
+                return None
+            body, columns = self._entries.query(entry) or ("", ())
             if not body:
                 raise Unsupported(f"the definition of the view {name} can't be read")
             # DuckDB's text of the view: sqlglot has spelled the functions in the other one.
@@ -290,85 +223,6 @@ class Catalog:
         with self.lock:
             return evaluate(self.database, expressions)
 
-    def _register_places(self, name: str, places: Sequence[str | os.PathLike[str]]) -> None:
-        if not places:
-            raise Error(f"cannot register {name!r}: the list is empty")
-        self._register_source(name, source(places))
-
-    def _register_snapshot(self, name: str, thing: Any) -> None:
-        """A table of deltalake's or pyiceberg's, or a frame."""
-        found = snapshot(thing)
-        if isinstance(found, Source):
-            self._register_source(name, found)
-        else:
-            self._register_frame(name, thing if found is None else found)
-
-    def _register_source(self, name: str, found: Source) -> None:
-        files(self._own, found.places)
-        # A view over patterns rather than files: files that come later are rows of the table too.
-        self._own.execute(
-            f"CREATE OR REPLACE VIEW main.{quoted(name)} AS SELECT * FROM {found.call(found.places)}"
-        )
-        if self._frames.pop(name.lower(), None) is not None:
-            self.database.unregister(name)
-        shown = self._own.execute(
-            "SELECT sql FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main' "
-            "AND lower(view_name) = lower(?)",
-            [name],
-        ).fetchall()
-        self._files[name.lower()] = (shown[0][0] if shown else "", found)
-
-    def _register_frame(self, name: str, source: Any) -> None:
-        if type(source).__name__ == "RecordBatchReader":
-            # A reader gives its rows once, and planning asks for their number.
-            source = source.read_all()
-        try:
-            self.database.register(name, source)
-        except (duckdb.InvalidInputException, TypeError) as error:
-            raise Error(
-                f"cannot register {name!r}: {type(source).__name__} is neither a path nor a frame that DuckDB reads"
-            ) from error
-        self._frames[name.lower()] = (name, source)
-        self._files.pop(name.lower(), None)
-
-    def _entry(self, name: str) -> _Entry | None:
-        """What DuckDB takes the unqualified ``name`` for."""
-        if self._entries is None:
-            rows = self.database.execute(
-                "SELECT view_name, schema_name, temporary, sql FROM duckdb_views() WHERE NOT internal "
-                "AND database_name IN ('memory', 'temp') UNION ALL "
-                "SELECT table_name, schema_name, temporary, NULL FROM duckdb_tables() "
-                "WHERE database_name IN ('memory', 'temp')"
-            ).fetchall()
-            self._entries = {}
-            for found, *rest in rows:
-                self._entries.setdefault(found.lower(), []).append(_Entry(*rest))
-        entries = [e for e in self._entries.get(name.lower(), ()) if e.schema == "main"]
-        return max(entries, key=lambda entry: entry.temporary, default=None)
-
-    def _registered(self, name: str) -> Source | None:
-        """The files of a table that is still what it was registered as: SQL may have replaced the view."""
-        known = self._files.get(name.lower())
-        if known is None:
-            return None
-        entry = self._entry(name)
-        return known[1] if entry is not None and entry.sql == known[0] else None
-
-    def _remember_view(self, text: str) -> None:
-        """Keep a view's query as the user wrote it: DuckDB writes it with operators that nobody else knows."""
-        from sqlglot import exp, parse_one
-        from sqlglot.errors import SqlglotError
-
-        try:
-            tree = parse_one(text, read="duckdb")
-            table = tree.find(exp.Table) if isinstance(tree, exp.Create) and tree.kind == "VIEW" else None
-        except SqlglotError:
-            return
-        entry = self._entry(table.name) if table is not None else None
-        body = view_body(text)
-        if entry is not None and entry.sql is not None and body is not None:
-            self._bodies[entry.sql] = body
-
     def _read(self, name: str, source: Source) -> Table:
         from dataclasses import replace
 
@@ -401,7 +255,7 @@ class Catalog:
         """A name for what is no table by itself: the planner knows tables by names, so no other may have it."""
         base = name = Path(source.places[0]).stem.strip("*") or "files"
         number = 1
-        while self._entry(name) is not None or self._named.setdefault(name, source) != source:
+        while self._entries.entry(name) is not None or self._named.setdefault(name, source) != source:
             number += 1
             name = f"{base}_{number}"
         return name
