@@ -114,6 +114,7 @@ def _as_json(seed: int, report: Report, differences: Sequence[Reduced]) -> dict[
         "invalid": report.invalid,
         "slow": report.slow,
         "eager": report.eager,
+        "lazy": report.lazy,
         "ran": {str(workers): count for workers, count in sorted(report.ran.items())},
         "strategies": dict(report.used.most_common()),
     }
@@ -122,7 +123,8 @@ def _as_json(seed: int, report: Report, differences: Sequence[Reduced]) -> dict[
 def _lines(report: Report, differences: Sequence[Reduced]) -> list[str]:
     return [
         f"{report.queries} queries: {max(report.ran.values(), default=0)} planned and compared, "
-        f"{report.refused.total()} refused, {report.invalid} invalid, {report.slow} too slow",
+        f"{report.refused.total()} refused, {report.invalid} invalid, {report.slow} too slow, "
+        f"{report.eager} eager, {report.lazy} lazy",
         *(f"  refused {count}: {reason}" for reason, count in report.refused.most_common(20)),
         "plans: " + ", ".join(f"{name} {count}" for name, count in report.used.most_common()),
         f"{len(differences)} queries differ",
