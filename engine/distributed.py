@@ -34,6 +34,8 @@ _SHOWN = 10_000
 
 _NAMED = 3
 """Files that an error names."""
+_OF_TEXT = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+"""DuckDB's exceptions for what can't be executed as it is written."""
 _OF_FILES = ("Error", "IOException", "InvalidInputException", "SerializationException", "InternalException")
 """DuckDB's exceptions that damaged files cause; the first is what it raises for a broken page."""
 
@@ -186,6 +188,9 @@ class DistributedRelation(Relation):
                 return plan_query(text, connection.catalog, options, described, sink)
         except Unsupported as reason:
             return str(reason)
+        except _OF_TEXT as error:
+            # The user's text has been described, so it is the planner's own that DuckDB doesn't take.
+            return f"the planner failed: {type(error).__name__}: {error}"
         except (Error, duckdb.Error):
             raise
         except Exception as error:

@@ -43,7 +43,7 @@ def limit_and_offset(tree: exp.Expr, catalog: Catalog) -> tuple[int | None, int]
 
 
 def _count(value: exp.Expr | None, catalog: Catalog) -> int | None:
-    if value is None:
+    if value is None or (isinstance(value, exp.Var) and value.name.upper() == "ALL"):
         return None
     if isinstance(value, exp.Literal) and not value.is_string and value.this.isdigit():
         return int(value.this)

@@ -31,6 +31,8 @@ def expand_columns(tree: exp.Expr, catalog: Catalog) -> None:
 def _expand(item: exp.Expr, found: list[exp.Columns], select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
     if any(node != found[0] or node.args.get("unpack") for node in found):
         raise Unsupported("several COLUMNS in one expression")
+    if any(isinstance(node.this, exp.Star) and node.this.args.get("replace") for node in found):
+        raise Unsupported("COLUMNS of a star with REPLACE")
     columns = _described(found[0], select, catalog)
     names = _described(item, select, catalog)
     if len(set(map(str.lower, columns))) < len(columns) or len(names) != len(columns):

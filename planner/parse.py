@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
@@ -14,7 +13,9 @@ from sord.planner.catalog import Catalog, Table, Unsupported
 from sord.planner.expand_columns import expand_columns
 from sord.planner.fix_context import WITHOUT_PARENTHESES, fix_context
 from sord.planner.functions import check_functions
-from sord.planner.normalise import normalise
+from sord.planner.methods import methods
+from sord.planner.normalise import normalise, selected
+from sord.planner.read import read
 from sord.planner.syntax import check_reading
 from sord.planner.using import mark_using, resolve_using
 
@@ -92,21 +93,29 @@ def _check_parameters(tree: exp.Expr, names: set[str]) -> None:
 def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:
     """A query of pure functions that sqlglot reads as DuckDB does."""
     try:
-        tree = sqlglot.parse_one(sql, read="duckdb")
+        tree = read(sql)
     except SqlglotError as error:
         raise Unsupported(f"sqlglot cannot parse {what}: {str(error).splitlines()[0]}") from error
     if not isinstance(tree, exp.Query | exp.Values):
         raise Unsupported(f"a {tree.key.upper()} statement is executed by DuckDB")
-    if any(with_.args.get("recursive") for with_ in tree.find_all(exp.With)):
-        raise Unsupported("WITH RECURSIVE")
+    _refuse_recursion(tree)
     check_functions(check_reading(sql, tree, catalog), catalog)
     if isinstance(tree, exp.Values):
-        tree = exp.Select(expressions=[exp.Star()], from_=exp.From(this=tree))
+        tree = selected(tree)
+    methods(tree)
     fix_context(tree, catalog)
     _refuse_ambiguous_stars(tree)
     expand_columns(tree, catalog)
     normalise(tree)
     return tree
+
+
+def _refuse_recursion(tree: exp.Expr) -> None:
+    """WITH RECURSIVE is a plain WITH where no definition reads itself."""
+    for with_ in tree.find_all(exp.With):
+        for cte in with_.expressions if with_.args.get("recursive") else ():
+            if any(table.name.lower() == cte.alias.lower() for table in cte.this.find_all(exp.Table)):
+                raise Unsupported("WITH RECURSIVE")
 
 
 def _refuse_ambiguous_stars(tree: exp.Expr) -> None:

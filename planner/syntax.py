@@ -38,6 +38,13 @@ _TYPES = {
 _UNITS = {"dow": "dayofweek", "doy": "dayofyear", "isodow": "dayofweekiso"}
 _ZERO = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "INTEGER", "text": "0"}}
 _COMMA = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "STRING", "text": ","}}
+_DECIMAL = [
+    {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "INTEGER", "text": text}}
+    for text in ("18", "3")
+]
+"""The width and scale that a DECIMAL has by default."""
+_NEGATED = {"OPERATOR_IS_NULL": "OPERATOR_IS_NOT_NULL", "COMPARE_NOT_DISTINCT_FROM": "COMPARE_DISTINCT_FROM"}
+_LITERAL_TYPES = {"HEX": "blob", "BIT": "bit"}
 _WITH_SPECIFIER = ("date_trunc", "date_part", "date_diff", "date_sub")
 """Functions whose first argument is a unit in any case."""
 
@@ -85,6 +92,9 @@ class _Tree:
         if kind is not None and kind.startswith("WINDOW_") and "function_name" in node:
             known = self.catalog.function(node["function_name"])
             return {**result, "function_name": known.name if known is not None else node["function_name"]}
+        if kind == "LAMBDA" and node.get("syntax_type") == "SINGLE_ARROW":
+            # Not a lambda: j -> 'a'.
+            _json_path(result["expr"])
         if kind == "SUBQUERY":
             return _bare_values(result)
         if kind == "JOIN" and result.get("condition", {}).get("literal") == {
@@ -97,13 +107,19 @@ class _Tree:
             result["ref_type"] = "CROSS"
         if kind == "TYPE":
             name = node["type_name"].lower()
-            result["type_name"] = _TYPES.get(name, name)
-        elif kind == "OPERATOR_NOT" and result["children"][0].get("type") == "OPERATOR_IS_NULL":
-            return {**result["children"][0], "type": "OPERATOR_IS_NOT_NULL"}
-        elif kind == "OPERATOR_NOT" and result["children"][0].get("type") == "COMPARE_NOT_DISTINCT_FROM":
-            return {**result["children"][0], "type": "COMPARE_DISTINCT_FROM"}
+            name = result["type_name"] = _TYPES.get(name, name)
+            if name == "varchar" and all("literal" in child for child in result.get("children", ())):
+                result.pop("children", None)  # a length, which DuckDB ignores
+            elif name == "decimal":
+                result.setdefault("children", _DECIMAL)
+        elif kind == "OPERATOR_NOT" and result["children"][0].get("type") in _NEGATED:
+            child = result["children"][0]
+            alias = {"alias": result["alias"]} if "alias" in result else {}
+            return {**child, "type": _NEGATED[child["type"]], **alias}
         elif kind == "OPERATOR_CAST":
             return _interval(result) or result
+        elif kind == "VALUE_CONSTANT" and node.get("literal", {}).get("kind") in _LITERAL_TYPES:
+            return _cast_literal(result)
         elif kind == "VALUE_CONSTANT" and "literal" in node and node["literal"].get("kind") != "STRING":
             result["literal"] = {**node["literal"], "text": node["literal"].get("text", "").replace("_", "")}
         return result
@@ -139,6 +155,8 @@ class _Tree:
             if literal is not None:
                 unit = literal["text"].lower()
                 literal["text"] = _UNITS.get(unit, unit)
+        if name in ("json_extract", "json_extract_string") and len(arguments) == 2:
+            _json_path(arguments[1]["expression"])
         if name in ("bool_and", "bool_or") and arguments and _is_boolean(arguments[0]["expression"]):
             # sqlglot writes the cast that DuckDB makes by itself.
             arguments[0]["expression"] = arguments[0]["expression"]["child"]
@@ -163,6 +181,27 @@ class _Tree:
 
 def _is_boolean(node: dict[str, Any]) -> bool:
     return node.get("type") == "OPERATOR_CAST" and node["type_expr"].get("type_name") == "boolean"
+
+
+def _json_path(node: dict[str, Any]) -> None:
+    """Write a key or an index as the path that it stands for."""
+    literal = node.get("literal", {})
+    text = str(literal.get("text", ""))
+    if literal.get("kind") == "INTEGER":
+        literal.update(kind="STRING", text=f"$[{text}]")
+    elif literal.get("kind") == "STRING" and re.fullmatch(r"[\w .-]+", text, re.ASCII):
+        literal["text"] = "$." + text if re.fullmatch(r"[^\W\d]\w*", text) else f'$."{text}"'
+
+
+def _cast_literal(node: dict[str, Any]) -> dict[str, Any]:
+    """x'AB' as '\\xAB'::BLOB, and B'01' as '01'::BIT."""
+    kind, text = node["literal"]["kind"], node["literal"].get("text", "")
+    if kind == "HEX":
+        text = re.sub("..", lambda pair: rf"\x{pair[0]}", text)
+    alias = {"alias": node["alias"]} if "alias" in node else {}
+    constant = {"class": "CONSTANT", "type": "VALUE_CONSTANT", "literal": {"kind": "STRING", "text": text}}
+    type_ = {"class": "TYPE", "type": "TYPE", "type_name": _LITERAL_TYPES[kind]}
+    return {"class": "CAST", "type": "OPERATOR_CAST", "child": constant, "type_expr": type_, **alias}
 
 
 def _bare_values(subquery: dict[str, Any]) -> dict[str, Any]:

@@ -157,7 +157,6 @@ FALLBACKS = {
     "SELECT * LIKE 't%' FROM t": "a star in an expression",
     "SELECT * FROM range(100000000) AS r(i) WHERE i < 3": "a long range() in FROM",
     "SELECT rowid FROM t": "rowid",
-    "SELECT date_add(d, INTERVAL 1 DAY) FROM t": "sqlglot reads date_add(d, INTERVAL 1 DAY) otherwise",
     "SELECT name FROM duckdb_settings()": "duckdb_settings() in FROM",
     "SELECT count(*) FROM t, (SELECT random() AS r) q": "random",
     "SUMMARIZE t": "",
