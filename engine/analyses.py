@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sord.analyze import Analysis, as_json, from_json
+from sord.planner.statistics import overlaid
 from sord.samples import Samples, TableSample
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Analyses:
         if known[1] is None:
             return table
         columns, sample = known[1]
-        return replace(table, statistics={**table.statistics, **columns}, sample=sample)
+        return replace(table, statistics=overlaid(table.statistics, columns), sample=sample)
 
     def _keep(self, table: Table, key: Hashable, state: Hashable, analysis: Analysis) -> None:
         known = self._known.get(key)

@@ -13,7 +13,7 @@ import duckdb
 
 from sord.entries import Entries
 from sord.language import Language, evaluate
-from sord.places import files
+from sord.places import files, states
 from sord.readers import Source, file_column, function_of, is_reader, parsed, unknown_option
 from sord.registry import Registry
 from sord.session import Session
@@ -21,6 +21,7 @@ from sord.sql_text import quoted
 
 if TYPE_CHECKING:
     from sord.analyses import Analyses
+    from sord.footers import Footer
     from sord.planner.catalog import Function, Table
 
 
@@ -43,6 +44,8 @@ class Catalog:
         self._registry = Registry(database, self._own, self._entries)
         self._tables: dict[Source, tuple[object, Table]] = {}
         """Beside the identity of the files at the time of reading."""
+        self._footers: dict[str, Footer] = {}
+        """By path."""
         self._named: dict[str, Source] = {}
         """By the names that were made up for them."""
         self._analyses: Analyses | None = None
@@ -227,19 +230,21 @@ class Catalog:
         from dataclasses import replace
 
         from sord.planner.catalog import Unsupported
-        from sord.statistics import identity, read_table
+        from sord.statistics import read_table
         from sord.text_files import read_text_table
 
         paths = files(self._own, source.places)
         if len(set(paths)) < len(paths):
             raise Unsupported("a file is listed twice")
-        same = identity(paths)
+        same = states(paths)
         known = self._tables.get(source)
         if known is not None and known[0] == same:
             table = known[1]
         else:
-            read = read_table if source.is_parquet else read_text_table
-            table = read(self._own, name, source, paths)
+            if source.is_parquet:
+                table = read_table(self._own, name, source, same, self._footers)
+            else:
+                table = read_text_table(self._own, name, source, paths)
             self._tables[source] = (same, table)
         table = self._analysed(table, source, same)
         return table if table.name == name else replace(table, name=name)

@@ -76,8 +76,18 @@ def files(database: duckdb.DuckDBPyConnection, patterns: Sequence[str]) -> list[
         rows = database.execute("SELECT file FROM glob(?)", [one]).fetchall()
         if not rows:
             raise Error(f"{one!r} matches no files")
-        found += [os.path.abspath(row[0]) for row in rows]
+        found += [path if _is_plain(path) else os.path.abspath(path) for (path,) in rows]
     return found
+
+
+def states(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+    """What changes when one of the files does: path, modification time (ns), size (bytes)."""
+    return tuple((path, (status := os.stat(path)).st_mtime_ns, status.st_size) for path in paths)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path is surely absolute already; finding that out of thousands takes a while."""
+    return path.startswith("/") and "//" not in path and "/." not in path
 
 
 def _unescaped(place: str) -> str | None:

@@ -7,6 +7,7 @@ and the types of hive partition columns from all paths.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from sord.readers import Source, file_column, is_true, rendered, schema_map, tex
 from sord.sql_text import listed, quoted
 
 _FILE = "sord file"
+_PLAIN = re.compile(r"[A-Za-z0-9_.:-]+")
 Columns = tuple[tuple[str, str], ...]
 
 
@@ -29,13 +31,16 @@ class Pinned(NamedTuple):
     """Arguments of read_parquet under which any of the files has these columns."""
     partitions: tuple[str, ...]
     """Columns that DuckDB reads in a file's path."""
-    differing: frozenset[str]
-    """Lower-case names of columns that the files store differently."""
 
 
-def pin(cursor: duckdb.DuckDBPyConnection, source: Source, paths: Sequence[str]) -> Pinned:
-    """Raises Unsupported where it isn't sure that files read one by one are the table that DuckDB reads."""
-    columns = described(cursor, source.call(paths))
+def pin(
+    cursor: duckdb.DuckDBPyConnection, source: Source, paths: Sequence[str], different: Sequence[str]
+) -> Pinned:
+    """``different`` are the first of the files, in their order, of each schema.
+
+    Raises Unsupported where it isn't sure that files read one by one are the table that DuckDB reads.
+    """
+    columns = _columns_of_all(cursor, source, paths, different)
     given = dict(source.options)
     options = {
         name: value
@@ -51,7 +56,7 @@ def pin(cursor: duckdb.DuckDBPyConnection, source: Source, paths: Sequence[str])
     differing: frozenset[str] = frozenset()
     if source.renamed:
         differing = frozenset(name.lower() for name, _ in columns)
-    elif len(paths) > 1 and (variants := _variants(cursor, paths)):
+    elif len(different) > 1 and (variants := _variants(cursor, different)):
         differing = _differing(variants)
     if differing and "schema" not in given:
         added = {name for name, _ in partitions} | {file_column(source.options) or ""}
@@ -62,9 +67,29 @@ def pin(cursor: duckdb.DuckDBPyConnection, source: Source, paths: Sequence[str])
             _check_has_all(variants, stored)
         options["schema"] = schema_map(stored)
     pinned = source._replace(options=tuple(options.items()))
-    if options != given and described(cursor, pinned.call(paths)) != columns:
+    if options != given and described(cursor, pinned.call(different)) != columns:
         raise Unsupported("a table whose Parquet files have schemas that can't be pinned")
-    return Pinned(columns, options, tuple(name for name, _ in partitions), differing)
+    return Pinned(columns, options, tuple(name for name, _ in partitions))
+
+
+def _columns_of_all(
+    cursor: duckdb.DuckDBPyConnection, source: Source, paths: Sequence[str], different: Sequence[str]
+) -> Columns:
+    """Names and types that DuckDB gives to all the files.
+
+    With ``union_by_name`` it would open each of them: what ``different`` files have is what all have, and of the
+    others only the paths count.
+    """
+    united = [value for name, value in source.options if name == "union_by_name"]
+    if not united or len(different) == len(paths):
+        return described(cursor, source.call(paths))
+    columns = described(cursor, source.call(different))
+    apart = source._replace(options=tuple(one for one in source.options if one[0] != "union_by_name"))
+    try:
+        partitions = dict(partition_columns(paths, source, described(cursor, apart.call(paths))))
+    except ValueError:
+        return columns
+    return tuple((name, partitions.get(name, type_)) for name, type_ in columns)
 
 
 def described(cursor: duckdb.DuckDBPyConnection, source: str) -> Columns:
@@ -79,17 +104,35 @@ def partition_values(
     partitions: Sequence[str],
     paths: Sequence[str],
 ) -> dict[str, tuple[str | None, ...]]:
-    """The partition columns' values as text, by path; files without rows are left out."""
+    """The partition columns' values as text, by path. ``paths`` are files that have rows."""
     if not partitions:
         return {}
-    own = {name: value for name, value in options.items() if name not in ("filename", "file_row_number")}
-    values = ", ".join(f"CAST({quoted(name)} AS VARCHAR)" for name in partitions)
-    # DuckDB says what it reads in a path; the first row of each file is enough.
-    rows = cursor.execute(
-        f"SELECT {quoted(_FILE)}, {values} FROM {function}({listed(paths)}{rendered(own)}, "
-        f"filename='{_FILE}', file_row_number=true) WHERE file_row_number = 0"
-    ).fetchall()
-    return {row[0]: row[1:] for row in rows}
+    found = {path: plain_values(path, partitions) for path in paths}
+    # DuckDB says what it reads in other paths; the first row of a file is enough, and one file of a folder.
+    asked = {os.path.dirname(path): path for path, values in found.items() if values is None}
+    if asked:
+        own = {name: value for name, value in options.items() if name not in ("filename", "file_row_number")}
+        values = ", ".join(f"CAST({quoted(name)} AS VARCHAR)" for name in partitions)
+        rows = cursor.execute(
+            f"SELECT {quoted(_FILE)}, {values} FROM {function}({listed(list(asked.values()))}{rendered(own)}, "
+            f"filename='{_FILE}', file_row_number=true) WHERE file_row_number = 0"
+        ).fetchall()
+        told = {os.path.dirname(row[0]): row[1:] for row in rows}
+    return {path: values or told[os.path.dirname(path)] for path, values in found.items()}
+
+
+def plain_values(path: str, names: Sequence[str]) -> tuple[str, ...] | None:
+    """The partition columns' values in a path; None if they aren't plain words, which casts leave alone."""
+    parts = [unquote(part).partition("=") for part in os.path.dirname(path).split("/") if "=" in part]
+    found = {key.lower(): value for key, _, value in parts}
+    values = tuple(found[name.lower()] for name in names)
+    if len(found) == len(parts) and all(map(_is_word, values)):
+        return values
+    return None
+
+
+def _is_word(value: str) -> bool:
+    return _PLAIN.fullmatch(value) is not None and value.lower() != "null" and "__" not in value
 
 
 def partition_columns(paths: Sequence[str], source: Source, columns: Columns) -> Columns:

@@ -2,116 +2,120 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 import duckdb
 
+from sord.footers import Footer, State, read_footers
 from sord.planner.cardinality import total_distinct
-from sord.planner.catalog import Clustering, ColumnStatistics, File, Table, Unsupported
+from sord.planner.catalog import ColumnStatistics, File, Table, Unsupported
 from sord.planner.partitions import partition_statistics
+from sord.planner.statistics import LazyStatistics
 from sord.readers import Source, file_column, rendered
-from sord.schemas import Pinned, partition_values, pin
-from sord.sql_text import listed
+from sord.schemas import partition_values, pin
+from sord.zones import INTEGERS, TableFooters
 
-_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+_DAY = 86_400e9
+"""Nanoseconds."""
 _WIDTHS = {"BOOLEAN": 1.0, "TINYINT": 1.0, "SMALLINT": 2.0, "INTEGER": 4.0, "DATE": 4.0, "FLOAT": 4.0}
 _PHYSICAL = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8, "INT96": 12}
 """Bytes of a value in a dictionary, by Parquet's physical type."""
-_ROW_GROUPS_LIMIT = 4096
-"""Clusterings of tables with more row groups are merged down to about this many."""
-_OVERLAP = 0.05
-"""The share of row groups that may reach into the next one's range in a clustered table."""
 
 
-def identity(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
-    """What changes when one of the files does: path, modification time (ns), size (bytes)."""
-    return tuple((path, (status := os.stat(path)).st_mtime_ns, status.st_size) for path in paths)
+def read_table(
+    cursor: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    states: Sequence[State],
+    known: dict[str, Footer],
+) -> Table:
+    """Build a :class:`Table` from footers; only those of files that aren't ``known`` in this state are read.
 
-
-def read_table(cursor: duckdb.DuckDBPyConnection, name: str, source: Source, paths: Sequence[str]) -> Table:
-    """Build a :class:`Table` from the footers of ``paths``. Raises DuckDB's errors for what isn't Parquet."""
-    pinned = pin(cursor, source, paths)
-    columns, types = pinned.columns, dict(pinned.columns)
+    Raises DuckDB's errors or :class:`sord.Error` for what isn't Parquet, Unsupported for what can't be shared.
+    """
+    paths = [path for path, _, _ in states]
+    footers = dict(zip(paths, read_footers(cursor, known, states), strict=True))
+    first = {footer.schema: path for path, footer in reversed(footers.items())}
+    pinned = pin(cursor, source, paths, [path for path in paths if first[footers[path].schema] == path])
+    types = dict(pinned.columns)
     # The function's own columns are not in the footers.
     if "file_row_number" in types and "file_row_number" not in dict(source.options):
         raise Unsupported("a Parquet file with a column called file_row_number")
-    # Read once: the footers of a large table take longer to parse than everything below.
-    cursor.execute(
-        "CREATE OR REPLACE TEMP TABLE footers AS SELECT file_name, row_group_id, row_group_num_rows, type, "
-        "path_in_schema, stats_min_value, stats_max_value, stats_null_count, num_values, total_uncompressed_size, "
-        f"data_page_offset, dictionary_page_offset, stats_distinct_count FROM parquet_metadata({listed(paths)})"
-    )
-    groups = cursor.execute(
-        "SELECT file_name, row_group_id, any_value(row_group_num_rows) FROM footers GROUP BY 1, 2 ORDER BY 1, 2"
-    ).fetchall()
-    rows_of: dict[str, list[int]] = {path: [] for path in paths}
-    for file_name, _, rows in groups:
-        rows_of.setdefault(file_name, []).append(rows)
-    total = float(sum(sum(rows) for rows in rows_of.values()))
-    chunks = cursor.execute(
-        "SELECT path_in_schema, any_value(type), "
-        "min(coalesce(try_cast(stats_min_value AS DOUBLE), epoch(try_cast(stats_min_value AS TIMESTAMP)) / 86400)), "
-        "max(coalesce(try_cast(stats_max_value AS DOUBLE), epoch(try_cast(stats_max_value AS TIMESTAMP)) / 86400)), "
-        "CASE WHEN count(stats_null_count) = count(*) THEN sum(stats_null_count) END, sum(num_values), "
-        "sum(total_uncompressed_size), "
-        "sum(greatest(coalesce(data_page_offset - dictionary_page_offset, 0), 0)), avg(row_group_num_rows), "
-        # DuckDB writes this, of each chunk that has a dictionary.
-        "CASE WHEN count(stats_distinct_count) = count(*) THEN avg(stats_distinct_count) END "
-        "FROM footers GROUP BY 1"
-    ).fetchall()
-    clusterings, ranges = _clusterings(cursor, _alike(types, pinned))
-    cursor.execute("DROP TABLE footers")
-    clustered = {clustering.column for clustering in clusterings}
-    statistics = {
-        name: _column(
-            types[name],
-            physical,
-            low,
-            high,
-            nulls,
-            values,
-            size,
-            dictionary,
-            rows,
-            counted,
-            name in clustered,
-            total,
-        )
-        for name, physical, low, high, nulls, values, size, dictionary, rows, counted in chunks
-        if name in types and not source.renamed
-    }
-    partitions = partition_values(cursor, source.function, pinned.options, pinned.partitions, paths)
-    states = {path: os.stat(path) for path in rows_of}
-    files = tuple(
-        File(
-            path,
-            sum(rows),
-            states[path].st_size,
-            tuple(rows),
-            partitions.get(path),
-            ranges.get(path, {}),
-            states[path].st_mtime_ns,
-        )
-        for path, rows in rows_of.items()
-    )
+    own = (*pinned.partitions, file_column(source.options) or "", "file_row_number")
+    found = TableFooters(types, footers, types if source.renamed else own)
+    all_of_them = [File(path, 0, 0, ()) for path in paths]
+    each = (found.clustering(column, all_of_them) for column in found.names)
+    clusterings = tuple(one for one in each if one is not None)
+    clustered = [clustering.column for clustering in clusterings]
+    filled = [path for path, footer in footers.items() if footer.metadata.num_rows]
+    partitions = partition_values(cursor, source.function, pinned.options, pinned.partitions, filled)
+    files = []
+    for path, footer in footers.items():
+        ranges = {column: range_ for column in clustered if (range_ := found.key_range(column, path))}
+        files.append(
+            File(
+                path, footer.metadata.num_rows, footer.size, footer.row_groups, partitions.get(path), ranges,
+                footer.modified,
+            )
+        )  # fmt: skip
+    total = float(sum(file.rows for file in files))
+
+    def statistics(column: str) -> ColumnStatistics:
+        return _statistics(found, column, types[column], column in clustered, total)
+
     table = Table(
-        name, columns, total, statistics, files, clusterings, rendered(pinned.options), source.function,
-        pinned.partitions, file_column=file_column(source.options) or "filename",
+        name, pinned.columns, total, LazyStatistics(found.names, statistics), tuple(files), clusterings,
+        rendered(pinned.options), source.function, pinned.partitions,
+        file_column=file_column(source.options) or "filename", footers=found,
     )  # fmt: skip
-    return replace(table, statistics={**statistics, **partition_statistics(table, files)})
+    known_ones = partition_statistics(table, files)
+    return replace(table, statistics=LazyStatistics(found.names, statistics, known_ones))
 
 
-def _alike(types: dict[str, str], pinned: Pinned) -> dict[str, str]:
-    """The columns whose values in footers are those that a query sees, in every file."""
-    return {
-        name: type_
-        for name, type_ in types.items()
-        if name not in pinned.partitions and name.lower() not in pinned.differing
-    }
+def _statistics(
+    footers: TableFooters, column: str, type_: str, clustered: bool, total: float
+) -> ColumnStatistics:
+    """What the row groups say of a column together."""
+    low = high = nulls = counted = None
+    physical = ""
+    groups = values = size = dictionary = rows = with_nulls = with_counts = 0
+    for kind, chunk in footers.chunks(column):
+        physical = kind.physical
+        groups += 1
+        values += chunk.values
+        size += chunk.size
+        dictionary += chunk.dictionary
+        rows += chunk.rows
+        if chunk.nulls is not None:
+            nulls = (nulls or 0) + chunk.nulls
+            with_nulls += 1
+        if chunk.distinct is not None:
+            counted = (counted or 0) + chunk.distinct
+            with_counts += 1
+        scale = _DAY if kind.family in ("date", "timestamp") else 1.0
+        least, most = kind.bound(chunk.low), kind.bound(chunk.high)
+        if isinstance(least, bytes) or isinstance(most, bytes):
+            continue
+        if least is not None and (low is None or float(least) / scale < low):
+            low = float(least) / scale
+        if most is not None and (high is None or float(most) / scale > high):
+            high = float(most) / scale
+    return _column(
+        type_,
+        physical,
+        low,
+        high,
+        nulls if with_nulls == groups else None,
+        values,
+        size,
+        dictionary,
+        rows / max(groups, 1),
+        counted / groups if counted is not None and with_counts == groups else None,
+        clustered,
+        total,
+    )
 
 
 def _column(
@@ -141,7 +145,7 @@ def _column(
     distinct = None
     if in_group is not None:
         distinct = in_group * groups if clustered else total_distinct(in_group, rows_per_group, values)
-    if (type_ in _INTEGERS or type_ == "DATE") and minimum is not None and maximum is not None:
+    if (type_ in INTEGERS or type_ == "DATE") and minimum is not None and maximum is not None:
         span = min(maximum - minimum + 1, values)
         distinct = span if distinct is None else min(distinct, span)
     if type_ in ("VARCHAR", "BLOB"):
@@ -179,41 +183,3 @@ def _distinct_in_group(width: int | None, size: float, dictionary: float, rows: 
     if dictionary > size * 0.2 or bits > 15:
         return rows
     return min(max(1.0, 0.75 * math.exp2(bits)), rows)
-
-
-def _clusterings(
-    cursor: duckdb.DuckDBPyConnection, types: dict[str, str]
-) -> tuple[tuple[Clustering, ...], dict[str, dict[str, tuple[int, int]]]]:
-    """The clusterings, and for each file the lowest and highest value of their columns where none is NULL."""
-    integers = [name for name, type_ in types.items() if type_ in _INTEGERS]
-    rows = cursor.execute(
-        "SELECT path_in_schema, file_name, try_cast(stats_min_value AS BIGINT), "
-        "try_cast(stats_max_value AS BIGINT), row_group_num_rows, coalesce(stats_null_count, 1) "
-        "FROM footers WHERE list_contains(?, path_in_schema) AND row_group_num_rows > 0",
-        [integers],
-    ).fetchall()
-    found: list[Clustering] = []
-    ranges: dict[str, dict[str, tuple[int, int]]] = {}
-    for name in integers:
-        mine = [row[1:] for row in rows if row[0] == name]
-        if not mine or any(low is None or high is None for _, low, high, _, _ in mine):
-            continue
-        groups = sorted((low, high, count) for _, low, high, count, _ in mine)
-        reaching = sum(1 for a, b in itertools.pairwise(groups) if a[1] > b[0])
-        values = groups[-1][1] - groups[0][0] + 1
-        if reaching > _OVERLAP * len(groups) or values < 1000:
-            continue
-        found.append(Clustering(name, _merged(groups)))
-        # Rows with a NULL key belong to the first range, wherever they are: such a file must not be left out.
-        with_nulls = {path for path, _, _, _, nulls in mine if nulls}
-        for path, low, high, _, _ in mine:
-            if path not in with_nulls:
-                known = ranges.setdefault(path, {}).get(name, (low, high))
-                ranges[path][name] = (min(low, known[0]), max(high, known[1]))
-    return tuple(found), ranges
-
-
-def _merged(groups: list[tuple[int, int, int]]) -> tuple[tuple[int, int, int], ...]:
-    step = -(-len(groups) // _ROW_GROUPS_LIMIT)
-    parts = [groups[start : start + step] for start in range(0, len(groups), step)]
-    return tuple((part[0][0], max(g[1] for g in part), sum(g[2] for g in part)) for part in parts)

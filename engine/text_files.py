@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from urllib.parse import unquote
 
 import duckdb
 
 from sord.planner.catalog import File, Table, Unsupported
 from sord.planner.partitions import partition_statistics
 from sord.readers import Source, file_column, rendered
-from sord.schemas import described, hive_options, partition_columns
+from sord.schemas import described, hive_options, partition_columns, plain_values
 
 _SAMPLE = 1 << 16
 """Bytes in which lines are counted."""
 _COMPRESSED = 4
 """How much smaller compressed text is, about."""
-_SIMPLE = re.compile(r"[A-Za-z0-9_.:-]+")
 
 
 def read_text_table(
@@ -38,7 +35,7 @@ def read_text_table(
     options = {key: value for key, value in source.options if not key.startswith("hive_")}
     options |= hive_options(paths, partitions)
     names = [column for column, _ in partitions]
-    values = {path: _values(path, names) for path in paths}
+    values = {path: plain_values(path, names) for path in paths}
     if None in values.values():
         names = []
     states = {path: os.stat(path) for path in paths}
@@ -54,16 +51,6 @@ def read_text_table(
         source.function, tuple(names), binding, asked or "filename",
     )  # fmt: skip
     return replace(table, statistics=dict(partition_statistics(table, files)))
-
-
-def _values(path: str, names: Sequence[str]) -> tuple[str, ...] | None:
-    """The partition columns' values in a path; None if they aren't plain words, which casts leave alone."""
-    parts = (unquote(part).partition("=") for part in os.path.dirname(path).split("/") if "=" in part)
-    found = {key.lower(): value for key, _, value in parts}
-    values = tuple(found[name.lower()] for name in names)
-    if all(_SIMPLE.fullmatch(value) and value.lower() != "null" and "__" not in value for value in values):
-        return values
-    return None
 
 
 def _bytes_per_row(path: str, columns: int) -> float:

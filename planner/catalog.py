@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from decimal import Decimal
+from typing import Any, NamedTuple, Protocol
 
 
 class Unsupported(Exception):
@@ -55,6 +56,31 @@ class Clustering:
         return tuple(result)
 
 
+Bound = int | float | Decimal | bytes
+"""A number, dates and times as nanoseconds since 1970, or a text in UTF-8: in Python's order as in DuckDB's."""
+
+
+class Zone(NamedTuple):
+    """What is known of a column's values in a row group."""
+
+    rows: int
+    low: Bound | None = None
+    """No value is less; texts may be cut off. None: that isn't known."""
+    high: Bound | None = None
+    """No value is greater, NaN aside."""
+    nulls: int | None = None
+
+
+class Footers(Protocol):
+    """What the files of a table say of its row groups."""
+
+    def zones(self, column: str) -> Mapping[str, Sequence[Zone]] | None:
+        """By path, for each row group of a file; None if nothing is known of the column."""
+
+    def clustering(self, column: str, files: Sequence[File]) -> Clustering | None:
+        """How an integer column clusters the row groups of some files that they do not skip; None if it doesn't."""
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file of rows."""
@@ -71,6 +97,13 @@ class File:
     """Lowest and highest value of each clustering column in which the file has no NULL."""
     modified: int | None = None
     """When it was last changed: nanoseconds since 1970."""
+    skipped: frozenset[int] = frozenset()
+    """Numbers of the row groups in which a query has no row."""
+
+    @property
+    def kept_rows(self) -> int:
+        """Rows of the row groups that are not skipped."""
+        return self.rows - sum(self.row_groups[number] for number in self.skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +164,11 @@ class Table:
     """The (virtual) column with the path of a row's file."""
     sample: Sample | None = field(default=None, compare=False)
     """There is one once the table has been analysed."""
+    footers: Footers | None = field(default=None, compare=False)
+    whole: Table | None = field(default=None, compare=False)
+    """The table before files and row groups were left out that have no row for a filter: statistics are of this."""
+    of_all: tuple[int, int] | None = None
+    """If not all files are read: how many there are, and how many row groups they have."""
 
     def type_of(self, column: str) -> str:
         """The DuckDB type of a column."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sord.planner.catalog import File, Table
+from sord.planner.catalog import Table
 from sord.planner.context import Context
 from sord.planner.expressions import references
 from sord.planner.logical import Filter, Plan, Scan, Values
-from sord.planner.partitions import partition_statistics
 from sord.planner.render import expression_sql, literal, quote
+from sord.planner.restricted import of_partitions
 
 _Partition = tuple[str | None, ...]
 
@@ -45,7 +45,7 @@ def prune_files(plan: Plan, context: Context) -> Plan:
     if not files:
         types = tuple(scan.table.type_of(name) for _, name in scan.outputs)
         return Values(scan.columns, types, ())
-    return plan.with_children((replace(scan, table=_restricted(scan.table, files)),))
+    return plan.with_children((replace(scan, table=of_partitions(scan.table, files)),))
 
 
 def _matching(
@@ -75,13 +75,3 @@ def _matching(
     except Exception:
         return None
     return {partitions[number] for (number,) in rows}
-
-
-def _restricted(table: Table, files: tuple[File, ...]) -> Table:
-    """The table with some of its files, as far as it is known how that changes its statistics.
-
-    Clusterings count the rows of all files in a range; parts cut by them would no longer be equal. A sample is of all.
-    """
-    statistics = {**table.statistics, **partition_statistics(table, files)}
-    rows = float(sum(file.rows for file in files))
-    return replace(table, rows=rows, files=files, statistics=statistics, clusterings=(), sample=None)
