@@ -39,7 +39,7 @@ def measured_text(report: Report, plans: Sequence[Planned], rows: int) -> str:
     lines.append(f"Fragments as they ran ({workers} worker{'s' if workers > 1 else ''})")
     for number, planned in enumerate(plans):
         if planned.after is not None:
-            lines += _replanned(_plan(plans[number - 1]), planned.after, ran)
+            lines += _replanned(_plan(plans[number - 1]), _plan(planned), planned.after, ran)
         plan, estimate = _plan(planned), Estimator()
         for fragment in plan.fragments:
             if fragment.id in ran:
@@ -69,7 +69,11 @@ def measured_json(report: Report, plans: Sequence[Planned], rows: int) -> dict[s
         "rows": rows,
         "fragments": fragments,
         "replans": [
-            {"after": planned.after, "given_up": [f.id for f in _given_up(_plan(before), ran)]}
+            {
+                "after": planned.after,
+                "changes": list(_plan(planned).changes),
+                "given_up": [f.id for f in _given_up(_plan(before), ran)],
+            }
             for before, planned in itertools.pairwise(plans)
         ],
     }
@@ -84,11 +88,14 @@ def _given_up(plan: DistributedPlan, ran: Mapping[int, FragmentReport]) -> list[
     return [fragment for fragment in plan.fragments if fragment.id not in ran]
 
 
-def _replanned(before: DistributedPlan, after: int, ran: Mapping[int, FragmentReport]) -> list[str]:
-    """Why there is another plan, and what will not happen."""
-    expected = next((f.estimated_rows for f in before.fragments if f.id == after), None)
+def _replanned(
+    before: DistributedPlan, plan: DistributedPlan, after: int, ran: Mapping[int, FragmentReport]
+) -> list[str]:
+    """Why there is another plan, what it does otherwise, and what will not happen."""
+    expected = next((f.estimated_rows for f in (*before.begun, *before.fragments) if f.id == after), None)
     surprise = "" if expected is None else f": {ran[after].rows:,} rows, not ~{rows_text(expected)}"
     lines = [f"  Planned anew after fragment {after}{surprise}"]
+    lines += [f"      {change}" for change in plan.changes]
     return lines + [
         f"      given up: {headline(before, fragment)}  {fragment.title}"
         for fragment in _given_up(before, ran)

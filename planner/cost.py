@@ -69,7 +69,9 @@ def choose(
         nonlocal best
         if kind in ("semi", "anti") and build > probe:
             build, probe = probe, build  # the side that is kept can be the one in the hash table
-        seconds += build * BUILD * (1 + right.width / 40) + probe * PROBE + rows / workers * MAKE
+        whole = _everywhere(left, how_left) and _everywhere(right, how_right)
+        seconds += build * BUILD * (1 + right.width / 40) + probe * PROBE
+        seconds += (rows if whole else rows / workers) * MAKE
         if not has_keys:
             seconds += probe * build * COMPARE
         if seconds < best.seconds:
@@ -101,6 +103,10 @@ def choose(
     return best
 
 
+def _everywhere(side: Layout, how: str) -> bool:
+    return how in ("broadcast", "replicate") or (how == "keep" and side.replicated)
+
+
 def scan(rows: float, width: float) -> float:
     """Seconds for one worker to read so many rows of so many bytes from files."""
     return rows * width * SCAN
@@ -109,8 +115,10 @@ def scan(rows: float, width: float) -> float:
 def shuffle(side: Layout, options: Options) -> float:
     """Seconds for each worker to partition its share and take in another."""
     share = side.rows * side.width / options.workers
+    # Of rows that all have, one worker sends all.
+    sent = share * options.workers if side.replicated else share
     away = (options.workers - 1) / options.workers
-    return STAGE + share * (EXPORT + SCATTER + IMPORT + away / options.bytes_per_second)
+    return STAGE + share * IMPORT + sent * (EXPORT + SCATTER + away / options.bytes_per_second)
 
 
 def broadcast(side: Layout, options: Options) -> float:

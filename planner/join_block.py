@@ -1,4 +1,4 @@
-"""Join blocks: a maximal tree of inner, semi and anti joins taken apart, to be reordered or reduced."""
+"""Join blocks: maximal trees of inner, semi and anti joins taken apart, to be reordered or reduced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from sqlglot import exp
 
 from sord.planner.context import Context
 from sord.planner.expressions import column, column_id, references, substitute
-from sord.planner.logical import Filter, Join, Output, Plan, Project
+from sord.planner.logical import Filter, Join, Output, Plan, Project, Stage, source_of
+from sord.planner.skew import is_split
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ class JoinBlock:
 
 def take_apart(plan: Plan, context: Context) -> JoinBlock | None:
     """The join block at the top of a plan; None if there is none."""
-    if not isinstance(plan, Join) or plan.kind not in ("inner", "semi", "anti"):
+    if not isinstance(plan, Join) or not is_in_block(plan):
         return None
     block = JoinBlock()
     equal: list[tuple[exp.Expr, exp.Expr]] = []
@@ -88,27 +89,40 @@ def take_apart(plan: Plan, context: Context) -> JoinBlock | None:
     return block
 
 
+def is_in_block(plan: Plan) -> bool:
+    """Whether a plan is one of a block's joins, or what computes columns of one, rather than an input."""
+    if isinstance(plan, Project):
+        return isinstance(plan.input, Join) and plan.input.kind == "inner" and is_in_block(plan.input)
+    # A runtime filter belongs to what it filters, and the sides of a join that spreads frequent keys to each other.
+    return (
+        isinstance(plan, Join)
+        and plan.kind in ("inner", "semi", "anti")
+        and not plan.runtime
+        and not is_split(plan)
+    )
+
+
 def _collect(
     plan: Plan,
     block: JoinBlock,
     equal: list[tuple[exp.Expr, exp.Expr]],
     computed: dict[str, exp.Expr],
 ) -> None:
-    if isinstance(plan, Join) and plan.kind == "inner":
+    if not is_in_block(plan):
+        block.relations.append(Relation(plan))
+    elif isinstance(plan, Join) and plan.kind == "inner":
         _collect(plan.left, block, equal, computed)
         _collect(plan.right, block, equal, computed)
         equal.extend(plan.keys)
         block.predicates.extend(plan.residual)
-    elif isinstance(plan, Join) and plan.kind in ("semi", "anti"):
+    elif isinstance(plan, Join):
         _collect(plan.left, block, equal, computed)
         block.relations.append(Relation(plan.right, plan.kind, plan.keys, plan.residual))
-    elif isinstance(plan, Project) and isinstance(plan.input, Join) and plan.input.kind == "inner":
+    elif isinstance(plan, Project):
         _collect(plan.input, block, equal, computed)
         for id_, expression in plan.outputs:
             if column_id(expression) != id_:
                 computed[id_] = substitute(expression, computed)
-    else:
-        block.relations.append(Relation(plan))
 
 
 def _equate(block: JoinBlock, a: exp.Expr, b: exp.Expr, context: Context) -> None:
@@ -164,6 +178,8 @@ def _spread_constants(block: JoinBlock) -> None:
                 found += [(id_, p) for p in plan.predicates if references(p) == {id_}]
         for number, id_ in members:
             relation = block.relations[number]
+            if isinstance(source_of(relation.plan), Stage):
+                continue  # what made its rows has filtered them
             for source, predicate in found:
                 if source != id_:
                     relation.plan = _filtered(relation.plan, substitute(predicate, {source: column(id_)}))
@@ -175,3 +191,77 @@ def _filtered(plan: Plan, predicate: exp.Expr) -> Plan:
             return plan
         return Filter(plan.input, (*plan.predicates, predicate))
     return Filter(plan, (predicate,))
+
+
+def put_together(block: JoinBlock) -> Plan:
+    """Joins in the order in which the relations stand: for passes that change inputs, not the order."""
+    plan: Plan | None = None
+    done = 0
+    waiting = list(enumerate(block.relations))
+    while waiting:
+        number, relation = next(
+            (n, r) for n, r in waiting if r.kind == "inner" or left_mask(block, r) & ~done == 0
+        )
+        waiting.remove((number, relation))
+        if plan is None:
+            plan, done = relation.plan, 1 << number
+            continue
+        plan = join_of(block, plan, done, relation.plan, 1 << number, relation)
+        done |= 1 << number
+    assert plan is not None
+    return with_outputs(plan, block)
+
+
+def with_outputs(plan: Plan, block: JoinBlock) -> Plan:
+    """The joins of a block, delivering what it delivers."""
+    if all(isinstance(e, exp.Column) and e.name == id_ for id_, e in block.outputs):
+        return plan
+    return Project(plan, block.outputs)
+
+
+def join_of(
+    block: JoinBlock, left: Plan, left_mask: int, right: Plan, right_mask: int, relation: Relation | None
+) -> Join:
+    """The join of two sets of relations; ``relation`` is the right one if it is but one."""
+    if relation is not None and relation.kind != "inner":
+        return Join(relation.kind, left, right, relation.keys, relation.residual)
+    keys, residual = conditions(block, left_mask, right_mask)
+    return Join("inner", left, right, tuple(keys), tuple(residual))
+
+
+def conditions(
+    block: JoinBlock, left: int, right: int
+) -> tuple[list[tuple[exp.Expr, exp.Expr]], list[exp.Expr]]:
+    """Keys and residual of the join of two sets of relations: one equality per class, and what became complete."""
+    keys: list[tuple[exp.Expr, exp.Expr]] = []
+    for members in block.classes:
+        a = b = None
+        for number, id_ in members:
+            if left >> number & 1:
+                a = a or id_
+            elif right >> number & 1:
+                b = b or id_
+        if a is not None and b is not None:
+            keys.append((column(a), column(b)))
+    residual: list[exp.Expr] = []
+    for predicate in block.predicates:
+        mask = block.mask(predicate)
+        if mask & ~(left | right) or not mask & left or not mask & right:
+            continue
+        if isinstance(predicate, exp.EQ):
+            a_mask, b_mask = block.mask(predicate.this), block.mask(predicate.expression)
+            if a_mask & ~left == 0 and b_mask & ~right == 0:
+                keys.append((predicate.this, predicate.expression))
+                continue
+            if b_mask & ~left == 0 and a_mask & ~right == 0:
+                keys.append((predicate.expression, predicate.this))
+                continue
+        residual.append(predicate)
+    return keys, residual
+
+
+def left_mask(block: JoinBlock, relation: Relation) -> int:
+    """The relations that a semi or anti join's condition needs on its left."""
+    own = set(relation.plan.columns)
+    used = references(*(a for a, _ in relation.keys), *relation.residual) - own
+    return block.mask_of(used) if used else 1

@@ -333,3 +333,8 @@ def leaves(plan: Plan) -> list[Plan]:
     if not plan.children:
         return [plan]
     return [leaf for child in plan.children for leaf in leaves(child)]
+
+
+def source_of(plan: Plan) -> Plan:
+    """What a plan filters and computes columns of at most."""
+    return source_of(plan.input) if isinstance(plan, (Filter, Project)) else plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sord.planner import cost
@@ -14,33 +14,32 @@ from sord.planner.distribute import distribute
 from sord.planner.distribution import Replicated
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
-from sord.planner.fragment import Actual, Fragment
+from sord.planner.fragment import Actual, Fragment, Route
 from sord.planner.logical import (
     Aggregate,
     Exchange,
-    Filter,
     Join,
     Plan,
     Project,
-    Sort,
     Stage,
-    Unnest,
-    Values,
-    Window,
     With,
 )
 from sord.planner.optimizer import optimize
+from sord.planner.order_joins import reorder_joins
 from sord.planner.parse import parse
 from sord.planner.prune_columns import prune_columns
-from sord.planner.runtime_filters import add_runtime_filters, keys_source
+from sord.planner.remaining import remaining, seconds_left, without_empty
+from sord.planner.replanned import decisions, differences
+from sord.planner.runtime_filters import add_runtime_filters
 from sord.planner.sink import Sink
-from sord.planner.skew import is_frequent, is_split, joined_again
+from sord.planner.skew import is_frequent, is_split
 from sord.planner.split_aggregates import split_aggregates
-from sord.planner.two_phases import put_together
 from sord.planner.walk import free_columns
 
-_SURPRISE = 4.0
+_SURPRISE = 2.0
 """How far an estimate must be off to plan what is left anew."""
+_WORTH = 20e-3
+"""Seconds of work that must be left for that: it takes some milliseconds itself."""
 _REPLANS = 16
 """Times that one query is planned anew at most, should a plan move the same rows again and again."""
 
@@ -62,47 +61,61 @@ class DistributedPlan:
     replans: int = 0
     """How often the query has been planned anew."""
     seen: set[int] = field(default_factory=set)
-    """Finished fragments by which the plan gets no better: they are not tried again."""
+    """Fragments that have finished since and by which the plan gets no better: they are not tried again."""
     begun: tuple[Fragment, ...] = ()
     """Fragments of earlier plans that were running when this one was made."""
+    changes: tuple[str, ...] = ()
+    """What is done otherwise than in the plan before, for people."""
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
         return self.cut.fragments
 
     def adapt(self, finished: Mapping[int, Actual], running: Set[int]) -> DistributedPlan | None:
-        """Plan the rest anew if a finished fragment that something waits for surprised, or can filter it."""
+        """Plan the rest anew if a finished fragment surprised, or can filter or balance what is left."""
         if not self.context.options.adapt:
             return None
-        waiting = [f for f in self.fragments if f.id not in finished and f.id not in running]
+        begun = finished.keys() | running
+        waiting = [f for f in self.fragments if f.id not in begun]
         known = (*self.begun, *self.fragments)
-        news = [f for f in known if f.id in finished and f.id not in self.done]
+        unseen = [f for f in known if f.id in finished and f.id not in self.done | self.seen]
         sampling = self._learn(finished, running)
-        wanted = {id_ for f in waiting for id_ in f.after} | {
-            i.exchange for f in waiting for i in f.inputs if finished.get(i.exchange, Actual(1, 1)).rows == 0
-        }
-        surprised = any(
-            f.id in wanted and f.id not in sampling and _surprises(f, finished[f.id]) for f in news
-        )
-        unseen = {f.id for f in news} - self.seen
-        if not surprised and not any(_can_gain(f, unseen, sampling, self.context) for f in waiting):
+        surprises = {
+            f.id for f in unseen if f.id not in sampling and _surprises(f, finished[f.id])
+        } & _decisive(waiting, finished)
+        new = {f.id for f in unseen}
+        if not surprises and not any(_can_gain(f, new, sampling, self.context) for f in waiting):
             return None
         if self.replans == _REPLANS or _has_internal(self, finished, running):
             return None
-        plan = _remaining(self.physical, self.cut, finished, running)
-        better = _physical(
-            _without_empty(plan, self.context),
-            self.logical,
-            self.columns,
-            self.context,
-            self.next_id,
-            frozenset(finished),
-        )
-        before = _gains(self.physical, self.cut.exchanges, finished.keys() | running)
-        if not surprised and _gains(better.physical, {}, set()) <= before:
-            self.seen.update(unseen)
+        better = self._planned_anew(finished, running, surprises)
+        if better is None:
+            self.seen.update(new)
             return None
-        return replace(better, replans=self.replans + 1, begun=tuple(f for f in known if f.id in running))
+        still = tuple(f for f in known if f.id in running)
+        return replace(better, replans=self.replans + 1, begun=still)
+
+    def _planned_anew(
+        self, finished: Mapping[int, Actual], running: Set[int], surprises: Set[int]
+    ) -> DistributedPlan | None:
+        """A plan for the rest, if it is another one. Without surprises it must filter or balance more."""
+        estimate = Estimator()
+        plan = without_empty(remaining(self.physical, self.cut, finished, running), self.context)
+        estimate(plan)
+        if surprises:
+            ends = any(finished[id_].rows == 0 for id_ in surprises)
+            if not ends and seconds_left(plan, estimate, self.context.options) < _WORTH:
+                return None
+            plan = prune_columns(reorder_joins(plan, self.context, estimate), self.context)
+        done = frozenset(finished)
+        better = _physical(plan, self.logical, self.columns, self.context, self.next_id, estimate, done)
+        begun = finished.keys() | running
+        changes = differences(
+            decisions(self.physical, self.cut.exchanges, begun), decisions(better.physical, {}, frozenset())
+        )
+        before = _gains(self.physical, self.cut.exchanges, begun)
+        gains = changes if surprises else _gains(better.physical, {}, set()) > before
+        return replace(better, changes=changes) if gains else None
 
     def _learn(self, finished: Mapping[int, Actual], running: Set[int]) -> set[int]:
         """Tell the context of frequent keys that have been found; returns the fragments that look for such."""
@@ -142,7 +155,7 @@ def plan_query(
     logical = optimize(_delivering(plan, ids), context)
     if free_columns(logical):
         raise Unsupported("a subquery's result that is used in several places")
-    return _physical(logical, logical, columns, context, 0, frozenset())
+    return _physical(logical, logical, columns, context, 0, Estimator(), frozenset())
 
 
 def _physical(
@@ -151,9 +164,9 @@ def _physical(
     columns: tuple[tuple[str, str, str], ...],
     context: Context,
     first_id: int,
+    estimate: Estimator,
     done: frozenset[int],
 ) -> DistributedPlan:
-    estimate = Estimator()
     plan = distribute(plan, context, estimate)
     plan = split_aggregates(plan, context, estimate)
     plan = prune_columns(plan, context)
@@ -180,6 +193,18 @@ def _surprises(fragment: Fragment, actual: Actual) -> bool:
         return fragment.estimated_rows > 0
     expected = max(fragment.estimated_rows, 1.0)
     return actual.rows * _SURPRISE < expected or actual.rows > expected * _SURPRISE
+
+
+def _decisive(waiting: Sequence[Fragment], finished: Mapping[int, Actual]) -> set[int]:
+    """Finished fragments on which something depends that can still be done otherwise, or needn't be done at all."""
+    found: set[int] = set()
+    for fragment in waiting:
+        inputs = {one.exchange for one in fragment.inputs}
+        if fragment.route is Route.RESULT:
+            found |= {id_ for id_ in inputs if id_ in finished and finished[id_].rows == 0}
+        else:
+            found |= inputs | set(fragment.after)
+    return found & finished.keys()
 
 
 def _can_gain(waiting: Fragment, news: Set[int], sampling: Set[int], context: Context) -> bool:
@@ -228,65 +253,3 @@ def _has_internal(plan: DistributedPlan, finished: Mapping[int, Actual], running
         for f in plan.fragments
         if f.id not in plan.done
     )
-
-
-def _remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Set[int]) -> Plan:
-    """The plan without the exchanges that haven't begun; those that have are stages."""
-
-    begun = finished.keys() | running
-
-    def walk(node: Plan) -> Plan:
-        number = cut.exchanges.get(id(node))
-        if number is not None and (number in finished or number in running):
-            actual = finished.get(number)
-            source = node.input if isinstance(node, Exchange) else node
-            expected = next(f.estimated_rows for f in cut.fragments if f.id == number)
-            rows = float(actual.rows) if actual is not None else expected
-            return Stage(number, node.columns, cut.targets[number], rows, source, actual is not None)
-        if isinstance(node, Exchange):
-            return walk(node.input)
-        if isinstance(node, Stage) and not node.exact and node.exchange in finished:
-            return replace(node, rows=float(finished[node.exchange].rows), exact=True)
-        if isinstance(node, Join) and is_split(node) and cut.exchanges.get(id(node.left), -1) not in begun:
-            return node if isinstance(node.left, Stage) else walk(joined_again(node))
-        if isinstance(node, Join) and node.runtime and cut.exchanges.get(id(keys_source(node))) not in begun:
-            return walk(node.left)  # whether it pays is decided anew
-        if isinstance(node, Aggregate) and node.phase == "final" and _undone(node, cut, finished, running):
-            return walk(put_together(node))
-        if isinstance(node, Sort) and node.phase == "partial":
-            return walk(node.input)
-        return node.with_children(tuple(walk(child) for child in node.children))
-
-    return walk(plan)
-
-
-def _undone(node: Aggregate, cut: Cut, finished: Mapping[int, Actual], running: Set[int]) -> bool:
-    """Whether the first phase below a final aggregate hasn't begun."""
-    exchange = node.input
-    number = cut.exchanges.get(id(exchange))
-    return isinstance(exchange, Exchange) and number not in finished and number not in running
-
-
-def _without_empty(plan: Plan, context: Context) -> Plan:
-    """Nothing comes of nothing: joins with an empty input, and what stands on them."""
-    plan = plan.with_children(tuple(_without_empty(child, context) for child in plan.children))
-
-    def empty(node: Plan) -> bool:
-        return (isinstance(node, Stage) and node.exact and node.rows == 0) or (
-            isinstance(node, Values) and bool(node.outputs) and not node.rows
-        )
-
-    gone = False
-    if isinstance(plan, Join):
-        gone = empty(plan.left) and plan.kind in ("inner", "left", "semi", "anti")
-        gone = gone or (empty(plan.right) and plan.kind in ("inner", "semi"))
-        if not gone and plan.kind == "anti" and empty(plan.right):
-            return plan.left
-    elif isinstance(plan, (Filter, Project, Unnest, Window)) or (
-        isinstance(plan, Aggregate) and not plan.is_never_empty
-    ):
-        gone = empty(plan.children[0])
-    types = [context.type_of(id_, plan) for id_ in plan.columns] if gone else [None]
-    if None in types:
-        return plan  # what stands on it needs to know the types
-    return Values(plan.columns, tuple(type_ for type_ in types if type_ is not None), ())

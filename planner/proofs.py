@@ -15,6 +15,7 @@ from sord.planner.logical import (
     Scan,
     SetOperation,
     Sort,
+    Stage,
     Window,
 )
 
@@ -23,6 +24,8 @@ def is_one_row(plan: Plan) -> bool:
     """Whether the plan surely has exactly one row. False when in doubt."""
     while isinstance(plan, (Project, Window)):
         plan = plan.input
+    if isinstance(plan, Stage):
+        return plan.exact and plan.rows == 1
     return isinstance(plan, AssertOneRow) or (isinstance(plan, Aggregate) and not plan.keys)
 
 

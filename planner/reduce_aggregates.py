@@ -12,9 +12,8 @@ from dataclasses import replace
 from sord.planner.context import Context
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id
-from sord.planner.join_block import JoinBlock, Relation, take_apart
+from sord.planner.join_block import JoinBlock, Relation, put_together, take_apart
 from sord.planner.logical import Aggregate, Filter, Join, Plan, Project, Scan, With
-from sord.planner.order_joins import put_together
 
 _WORTHWHILE = 0.25
 """The share of groups that must remain at most."""

@@ -33,6 +33,7 @@ from sord.planner.logical import (
     Stage,
     Window,
     leaves,
+    source_of,
 )
 
 _MARGIN = 1.1
@@ -190,9 +191,7 @@ class _Reducer:
 
     def finished(self, plan: Plan) -> _Build | None:
         """The rows of a fragment that is finished, filtered and renamed at most."""
-        source = plan
-        while isinstance(source, (Filter, Project)):
-            source = source.input
+        source = source_of(plan)
         if not isinstance(source, Stage) or not source.exact or isinstance(source.target, Single):
             return None
         return _Build(plan, isinstance(source.target, Replicated), 0.0, _MARGIN)

@@ -34,6 +34,7 @@ from sord.planner.logical import (
     Sort,
     Stage,
     Window,
+    source_of,
 )
 
 _SAMPLE = 10_000
@@ -95,7 +96,7 @@ def can_split(plan: Join, right: Plan) -> bool:
 
     The right side is read twice then, so it must be at hand.
     """
-    return plan.kind != "full" and isinstance(_source(right), (Exchange, Stage, Scan))
+    return plan.kind != "full" and isinstance(source_of(right), (Exchange, Stage, Scan))
 
 
 def split_join(
@@ -113,7 +114,7 @@ def split_join(
     Legal for joins that don't preserve the right side. None if that can't be written down.
     """
     types = [context.type_of(id_, right) for id_ in right.columns]
-    if not isinstance(_source(right), (Stage, Scan)) or plan.kind == "full" or None in types:
+    if not isinstance(source_of(right), (Stage, Scan)) or plan.kind == "full" or None in types:
         return None
     types_of_keys = tuple(type_ for _, _, type_ in keys)
     hashed = context.fresh("key_hash", "UBIGINT")
@@ -146,11 +147,6 @@ def is_split(plan: Plan) -> bool:
         and isinstance(plan.left, (Exchange, Stage))
         and isinstance(plan.left.target, Skewed)
     )
-
-
-def _source(plan: Plan) -> Plan:
-    """What a plan filters and renames at most."""
-    return _source(plan.input) if isinstance(plan, (Filter, Project)) else plan
 
 
 def _frequent(rows: Plan, ids: Sequence[str], types: Sequence[str], context: Context) -> Plan:

@@ -131,6 +131,7 @@ def check(
         problem = _problem(sql, expected, got)
         report.used.update(strategies(plan))
         report.used["adapted"] += simulation.adapted > 0
+        report.used["joins reordered"] += simulation.reordered > 0
         if problem and isinstance(expected, str) and not got.rows and not _rows_of_any(database, sql):
             report.lazy += 1
         elif problem:

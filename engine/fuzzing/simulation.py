@@ -33,6 +33,8 @@ class Simulation:
         self.actual: dict[int, Actual] = {}
         self.fragments: list[Fragment] = []
         self.adapted = 0
+        self.reordered = 0
+        """How often the plan has changed, and then for more than empty inputs the order of joins in it."""
         self.names: list[str] = []
         self.types: list[str] = []
         """Of the result."""
@@ -65,6 +67,10 @@ class Simulation:
             better = plan.adapt(self.actual, set())
             if better is not None:
                 self.adapted += 1
+                self.reordered += any(
+                    change.startswith("order of joins") and "no rows" not in change
+                    for change in better.changes
+                )
                 plan, todo = better, list(better.fragments)
         raise AssertionError("a plan ends with its result")
 

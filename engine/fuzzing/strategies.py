@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,10 @@ _PLACES: Final = {
     "push": "push_aggregates._SHRINKS",
     "reduce": "reduce_aggregates._WORTHWHILE",
     "surprise": "physical._SURPRISE",
-    "pairs": "order_joins._PAIRS",
+    "replan": "physical._WORTH",
+    "reorder": "order_joins._WORTH",
+    "share": "order_joins._SHARE",
+    "pairs": "join_search._PAIRS",
 }
 """Where the planner keeps a cost or a limit."""
 
@@ -45,7 +49,10 @@ def draw_costs(rng: random.Random) -> Costs:
         "split": rng.choice((0.7, 1e9, -1.0)),
         "push": rng.choice((0.5, 1e9)),
         "reduce": rng.choice((0.25, 1e9)),
-        "surprise": rng.choice((4.0, 1.0, 1.0)),
+        "surprise": rng.choice((2.0, 1.0, 1.0)),
+        "replan": rng.choice((20e-3, -1.0, -1.0)),
+        "reorder": rng.choice((0.0, -math.inf, -math.inf)),
+        "share": rng.choice((0.8, math.inf, math.inf)),
         "pairs": rng.choice((20_000, 20_000, 0)),
     }
 

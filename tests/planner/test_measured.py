@@ -49,6 +49,9 @@ def test_text(run: tuple[Report, list[Planned]]) -> None:
     first, second = plans[0].plan.fragments, plans[1].plan.fragments
     assert text.startswith("2.000 s, of these 12.0 ms planning; 3.500 CPU s; 12.3 kB on the wire; ")
     assert f"Planned anew after fragment {first[0].id}: 1,400 rows, not ~" in text
+    assert (
+        f"      moving fragment {first[0].id}: to every worker\n      moving lineitem: not any more\n" in text
+    )
     assert text.count("given up: ") == len(first) - 2
     assert "1,400 rows (~" in text
     assert (
@@ -83,5 +86,7 @@ def test_json(run: tuple[Report, list[Planned]]) -> None:
     measured = found["fragments"][0]["measured"]
     assert measured["q_error"] == pytest.approx(first[0].estimated_rows / 1400)
     assert measured["skew"] == pytest.approx(4.0)
-    assert found["replans"] == [{"after": first[0].id, "given_up": [f.id for f in first[1:]]}]
+    (replan,) = found["replans"]
+    assert (replan["after"], replan["given_up"]) == (first[0].id, [f.id for f in first[1:]])
+    assert f"moving fragment {first[0].id}: to every worker" in replan["changes"]
     assert (found["rows"], found["workers"], found["fallback"]) == (5, WORKERS, None)
