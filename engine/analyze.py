@@ -95,7 +95,7 @@ def _chosen(files: tuple[File, ...]) -> dict[str, list[tuple[int, int]]] | None:
 def _source(table: Table, groups: dict[str, list[tuple[int, int]]] | None) -> str:
     """A FROM item with the table's columns and ``file_row_number`` or another number of the row."""
     if table.files is None:
-        return f"(SELECT *, row_number() OVER () AS file_row_number FROM {quoted(table.name)})"
+        return f"(SELECT *, row_number() OVER () AS file_row_number FROM {table.reference})"
     if table.binding:
         paths = [file.path for file in table.files if groups is None or file.path in groups]
         return f"(SELECT *, row_number() OVER () AS file_row_number FROM {read_files(table, paths)})"

@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from sord.entries import Entries
+from sord.entries import MAIN, TEMPORARY, Entries
 from sord.language import Language, evaluate
 from sord.places import files, states
 from sord.readers import Source, file_column, function_of, is_reader, parsed, unknown_option
 from sord.registry import Registry
 from sord.session import Session
 from sord.sql_text import quoted
+from sord.stored import Stored
 
 if TYPE_CHECKING:
     from sord.analyses import Analyses
     from sord.footers import Footer
-    from sord.planner.catalog import Function, Table
+    from sord.planner.catalog import Function, Table, View
 
 
 _ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
@@ -42,6 +44,7 @@ class Catalog:
         """For what needs nothing of the user's session, so that it works while that is busy."""
         self._entries = Entries(database)
         self._registry = Registry(database, self._own, self._entries)
+        self._stored = Stored(database)
         self._tables: dict[Source, tuple[object, Table]] = {}
         """Beside the identity of the files at the time of reading."""
         self._footers: dict[str, Footer] = {}
@@ -57,6 +60,12 @@ class Catalog:
         for name, frame in self._registry.frames():
             cursor.register(name, frame)
         return cursor
+
+    @contextmanager
+    def own(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The user's own connection, for as long as nobody else uses it."""
+        with self.lock:
+            yield self.database
 
     def register(self, name: str, thing: Any) -> None:
         """Make a Parquet path, glob, folder or list of them, or a frame (pyarrow, pandas, polars), a table.
@@ -75,33 +84,36 @@ class Catalog:
         """Take note of a statement other than a query that ``database`` has executed."""
         with self.lock:
             self._entries.executed(text)
+            self._registry.executed()
+            self._stored.forget()
             self._language.executed(text)
             self.session.executed(text)
 
-    def analyze(self, name: str, columns: Sequence[str] = ()) -> bool:
+    def analyze(self, *name: str, columns: Sequence[str] = ()) -> bool:
         """Keep statistics and a sample of a table; False if there is no such table.
 
         ``columns`` only have to exist. Raises DuckDB's errors.
         """
         with self.lock:
-            entry = self._entries.entry(name)
-            registered = self._registry.files_of(name)
+            entry = self._entries.entry(*name)
+            registered = self._registry.files_of(entry)
             is_view = entry is not None and entry.sql is not None and registered is None
-            table = None if is_view and not self._registry.is_frame(name) else self.table(name)
+            table = None if is_view and not self._registry.is_frame(entry) else self.table(*name)
             if table is None:
                 return False
             known = {column.lower() for column, _ in table.columns}
             for column in columns:
                 if column.lower() not in known:
                     raise duckdb.BinderException(f'Binder Error: Column with name "{column}" does not exist')
-            found = registered or Source((name,), function_of(name) or "read_parquet")
-            key: Hashable = found if table.files is not None else name.lower()
+            path = ".".join(name)
+            found = registered or Source((path,), function_of(path) or "read_parquet")
+            key: Hashable = found if table.files is not None else table.reference
             state = self._tables[found][0] if table.files is not None else int(table.rows)
             assert self._analyses is not None
             from sord.analyze import analyze_table
             from sord.relation import interruptible
 
-            connection = self.database if self.session.needs_own else self.cursor()
+            connection = self.database if table.private or self.session.needs_own else self.cursor()
             with interruptible(connection):
                 analysis = analyze_table(connection, table)
             self._analyses.remember(table, key, state, analysis)
@@ -114,30 +126,32 @@ class Catalog:
 
     # The planner's catalog
 
-    def table(self, name: str) -> Table | None:
-        """A registered Parquet table, a path, a frame or a table of DuckDB's own.
-
-        Raises the planner's Unsupported for what only one session of DuckDB's sees.
-        """
-        from sord.planner.catalog import Table, Unsupported
+    def table(self, *name: str, view: View | None = None) -> Table | None:
+        """A registered Parquet table, a path, a frame or a table of DuckDB's own."""
+        from sord.planner.catalog import Unsupported
 
         with self.lock:
-            if _TAKEN.fullmatch(name):
-                raise Unsupported(f"a table called {name}")
-            registered = self._registry.files_of(name)
+            if len(name) == 1 and _TAKEN.fullmatch(name[0]):
+                raise Unsupported(f"a table called {name[0]}")
+            entry = self._entries.entry(*name, view=None if view is None else view.home)
+            registered = self._registry.files_of(entry)
             if registered is not None:
-                return self._read(name.lower(), registered)
-            entry = self._entries.entry(name)
-            function = function_of(name)
+                return self._read(name[-1].lower(), registered)
+            path = ".".join(name)
+            function = function_of(path)
             if entry is None and function is not None:
-                path = Source((name,), function)
-                return self._read(self._name_of(path), path)
-            if entry is None or (entry.temporary and not self._registry.is_frame(name)):
+                found = Source((path,), function)
+                return self._read(self._name_of(found), found)
+            is_frame = self._registry.is_frame(entry)
+            if entry is None or (entry.sql is not None and not is_frame):
                 return None
-            relation = self.database.sql(f"FROM {quoted(name)}")
-            columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
-            rows = self.database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchall()[0][0]
-            return self._analysed(Table(name, columns, float(rows), {}, None), name.lower(), rows)
+            private = not is_frame and (entry.temporary or self.session.in_transaction)
+            if private and not self.session.keeps_order:
+                raise Unsupported("preserve_insertion_order is off, and a table is in this session alone")
+            table = self._stored.table(entry, private)
+            if not is_frame and table.name in self._registry.names():
+                raise Unsupported(f"several tables that are called {table.name}")
+            return self._analysed(table, table.reference, int(table.rows))
 
     def check_text(self, text: str) -> None:
         """Raises the planner's Unsupported for SQL that has another meaning in this session than for the planner.
@@ -154,32 +168,28 @@ class Catalog:
                 if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE):
                     raise Unsupported(f"{name} is a {kind} of the client's DuckDB")
 
-    def view(self, name: str) -> str | None:
+    def view(self, *name: str, view: View | None = None) -> View | None:
         """The query of a view that a user created."""
-        from sord.planner.catalog import Unsupported
+        from sord.planner.catalog import Unsupported, View
 
         with self.lock:
-            reason = self.session.private
-            if reason is not None:
-                raise Unsupported(reason)
-            entry = self._entries.entry(name)
+            entry = self._entries.entry(*name, view=None if view is None else view.home)
             if entry is None or entry.sql is None:
                 return None
-            if self._registry.is_frame(name) or self._registry.files_of(name):
+            if self._registry.is_frame(entry) or self._registry.files_of(entry):
                 return None
             body, columns = self._entries.query(entry) or ("", ())
             if not body:
-                raise Unsupported(f"the definition of the view {name} can't be read")
+                raise Unsupported(f"the definition of the view {entry.name} can't be read")
             # DuckDB's text of the view: sqlglot has spelled the functions in the other one.
             self.check_text(entry.sql)
             if not columns:
-                return body
-            found = self.database.sql(body).columns
-        if len(set(map(str.lower, found))) < len(found):
-            raise Unsupported(f"the view {name} renames columns of one name")
-        names = [*columns, *found[len(columns) :]]
-        items = ", ".join(f"{quoted(old)} AS {quoted(new)}" for old, new in zip(found, names, strict=True))
-        return f"SELECT {items} FROM ({body}) AS {quoted(name)}"
+                return View(body, entry)
+            names = self.database.sql(f"FROM {entry.reference}").columns
+        if len(set(map(str.lower, names))) < len(names):
+            raise Unsupported(f"the view {entry.name} has several columns of one name")
+        renamed = f"{quoted(entry.name)}({', '.join(map(quoted, names))})"
+        return View(f"SELECT {', '.join(map(quoted, names))} FROM ({body}) AS {renamed}", entry)
 
     def scan(self, function: str, arguments: Sequence[str]) -> Table:
         """The files behind read_parquet(…), read_csv(…) or read_json(…)."""
@@ -258,9 +268,13 @@ class Catalog:
 
     def _name_of(self, source: Source) -> str:
         """A name for what is no table by itself: the planner knows tables by names, so no other may have it."""
-        base = name = Path(source.places[0]).stem.strip("*") or "files"
+        # Tables that are not in the default schema have names with dots.
+        base = name = Path(source.places[0]).stem.strip("*").replace(".", "_") or "files"
         number = 1
-        while self._entries.entry(name) is not None or self._named.setdefault(name, source) != source:
+        while (
+            any(self._entries.at(place, name) for place in (MAIN, TEMPORARY))
+            or self._named.setdefault(name, source) != source
+        ):
             number += 1
             name = f"{base}_{number}"
         return name

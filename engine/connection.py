@@ -79,8 +79,8 @@ class Connection:
         self._database.execute("SET enable_progress_bar = false")
         self.catalog = Catalog(self._database)
         self._options = Options(workers=fleet.size, **switches)
-        # The catalog's method: one of our own would keep us from being collected.
-        self._coordinator = Coordinator(fleet, self.catalog.cursor)
+        # The catalog's methods: those of our own would keep us from being collected.
+        self._coordinator = Coordinator(fleet, self.catalog.cursor, self.catalog.own)
         self._finalizer = weakref.finalize(self, self._coordinator.close)
 
     @property
@@ -301,9 +301,9 @@ class Connection:
         if found is None:
             return self._executed(statement)
         name, columns = found
-        if name is None:
+        if not name:
             self.analyze()
-        elif not self.catalog.analyze(name, columns):
+        elif not self.catalog.analyze(*name, columns=columns):
             return self._executed(statement)
         return self._executed(statement._replace(text="ANALYZE"))
 

@@ -7,19 +7,38 @@ from typing import NamedTuple
 
 import duckdb
 
-from sord.statements import view_body
+from sord.sql_text import quoted
+from sord.statements import NAME, unquoted, view_body
 
 _DEFINING = re.compile(r"\b(macro|function|type)\b", re.IGNORECASE)
 """In statements that may define or drop what workers don't know."""
 
 
+Place = tuple[str, str]
+"""A database and a schema in it, in lower case."""
+
+TEMPORARY: Place = ("temp", "main")
+MAIN: Place = ("memory", "main")
+
+
 class Entry(NamedTuple):
     """A table or view of DuckDB's."""
 
+    database: str
     schema: str
+    name: str
     temporary: bool
     sql: str | None
     """CREATE VIEW as DuckDB writes it; None for a table."""
+
+    @property
+    def place(self) -> Place:
+        return self.database.lower(), self.schema.lower()
+
+    @property
+    def reference(self) -> str:
+        """SQL that means this entry alone, wherever it stands."""
+        return ".".join(map(quoted, (self.database, self.schema, self.name)))
 
 
 class Entries:
@@ -27,8 +46,13 @@ class Entries:
 
     def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
         self._database = database
-        self._entries: dict[str, list[Entry]] | None = None
-        """DuckDB's tables and views by name; None until somebody asks."""
+        self._entries: dict[tuple[str, str, str], Entry] | None = None
+        """DuckDB's tables and views by place and name, in lower case; None until somebody asks."""
+        self._places: set[Place] = set()
+        self._path: tuple[Place, ...] = ()
+        """Where names without a schema are looked up."""
+        self._explicit: set[Place] = set()
+        """Of these, the ones that the user has named with their database."""
         self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
         """What users wrote as a view's query, and its names for columns, by DuckDB's SQL for the view."""
         self._definitions: list[tuple[str, str]] | None = []
@@ -46,16 +70,28 @@ class Entries:
         """Tables or views have changed."""
         self._entries = None
 
-    def entry(self, name: str) -> Entry | None:
-        """What DuckDB takes the unqualified ``name`` for."""
-        entries = [e for e in self._known().get(name.lower(), ()) if e.schema == "main"]
-        return max(entries, key=lambda entry: entry.temporary, default=None)
+    def entry(self, *name: str, view: Entry | None = None) -> Entry | None:
+        """What DuckDB takes a name of one to three parts for, in a query of the user's or in that of a ``view``.
+
+        None as well for what can be understood in two ways.
+        """
+        known = self._known()
+        parts = [part.lower() for part in name]
+        for database, schema in self._candidates(parts[:-1], view):
+            found = known.get((database, schema, parts[-1]))
+            if found is not None:
+                return found
+        return None
+
+    def at(self, place: Place, name: str) -> Entry | None:
+        """The table or view of this name in one place."""
+        return self._known().get((*place, name.lower()))
 
     def tables(self) -> list[str]:
-        """The names of tables that are no views, in lower case."""
+        """The names of tables of the client's own database, in lower case."""
         return [
-            name for name, entries in self._known().items()
-            if any(entry.schema == "main" and entry.sql is None for entry in entries)
+            name for (database, schema, name), entry in self._known().items()
+            if schema == "main" and database in ("memory", "temp") and entry.sql is None
         ]  # fmt: skip
 
     def query(self, view: Entry) -> tuple[str, tuple[str, ...]] | None:
@@ -72,18 +108,68 @@ class Entries:
             ).fetchall()
         return self._definitions
 
-    def _known(self) -> dict[str, list[Entry]]:
+    def _candidates(self, parts: list[str], view: Entry | None) -> list[Place]:
+        """Where to look, in this order, for a name after ``parts``. A view's own place comes before the user's path.
+
+        Follows what DuckDB does in Binder::BindCatalog and Catalog::GetCatalogEntries.
+        """
+        path = list(self._path)
+        home = None if view is None else view.place
+        if home is not None:
+            path.insert(1, home)
+        if not parts:
+            return path
+        if len(parts) == 2:
+            return [(parts[0], parts[1])]
+        if len(parts) > 2:
+            return []
+        word = parts[0]
+        if home is not None:
+            # Whether DuckDB goes on to look elsewhere depends on more than the path.
+            own = [TEMPORARY[0]] if word == "main" else []
+            databases = [*own, *([home[0]] if (home[0], word) in self._places else [])]
+        else:
+            databases = [database for database, schema in path if schema == word]
+            if not databases and (path[-1][0], word) in self._places:
+                databases = [path[-1][0]]
+        if not any(database == word for database, _ in self._places):
+            return [(database, word) for database in databases]
+        if databases:
+            return []
+        return [place for place in path if place[0] == word and place in self._explicit] or [(word, "main")]
+
+    def _known(self) -> dict[tuple[str, str, str], Entry]:
         if self._entries is None:
             rows = self._database.execute(
-                "SELECT view_name, schema_name, temporary, sql FROM duckdb_views() WHERE NOT internal "
-                "AND database_name IN ('memory', 'temp') UNION ALL "
-                "SELECT table_name, schema_name, temporary, NULL FROM duckdb_tables() "
-                "WHERE database_name IN ('memory', 'temp')"
+                "SELECT database_name, schema_name, view_name, temporary, sql FROM duckdb_views() WHERE NOT internal "
+                "UNION ALL SELECT database_name, schema_name, table_name, temporary, NULL FROM duckdb_tables()"
             ).fetchall()
-            self._entries = {}
-            for found, *rest in rows:
-                self._entries.setdefault(found.lower(), []).append(Entry(*rest))
+            places = self._database.execute(
+                "SELECT lower(database_name), lower(schema_name) FROM duckdb_schemas() WHERE database_name <> 'system'"
+            ).fetchall()
+            self._places = set(places)
+            self._path = self._search_path()
+            self._entries = {
+                (database.lower(), schema.lower(), name.lower()): Entry(database, schema, name, *rest)
+                for database, schema, name, *rest in rows
+            }
         return self._entries
+
+    def _search_path(self) -> tuple[Place, ...]:
+        setting, current = self._database.execute(
+            "SELECT current_setting('search_path'), current_database()"
+        ).fetchall()[0]
+        found = [TEMPORARY]
+        self._explicit.clear()
+        for item in re.findall(rf"{NAME}(?:\.{NAME})*", setting):
+            parts = [unquoted(part).lower() for part in re.findall(NAME, item)]
+            if len(parts) == 1:
+                is_schema = (current.lower(), parts[0]) in self._places
+                parts = [current.lower(), parts[0]] if is_schema else [parts[0], "main"]
+            else:
+                self._explicit.add((parts[0], parts[1]))
+            found.append((parts[0], parts[1]))
+        return (*found, (current.lower(), "main"))
 
     def _remember_view(self, text: str) -> None:
         """Keep a view's query as the user wrote it: DuckDB writes it with operators that nobody else knows."""
@@ -95,7 +181,7 @@ class Entries:
             table = tree.find(exp.Table) if isinstance(tree, exp.Create) and tree.kind == "VIEW" else None
         except SqlglotError:
             return
-        entry = self.entry(table.name) if table is not None else None
+        entry = self.entry(*(part.name for part in table.parts)) if table is not None else None
         body = view_body(text)
         if entry is not None and entry.sql is not None and body is not None:
             self._bodies[entry.sql] = body

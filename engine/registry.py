@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from sord.entries import Entries
+from sord.entries import MAIN, TEMPORARY, Entries, Entry
 from sord.errors import Error
 from sord.lakes import delta, is_delta_folder, is_iceberg_folder, snapshot
 from sord.places import files, source
@@ -28,7 +28,8 @@ class Registry:
         self._entries = entries
         self._files: dict[str, tuple[str, Source]] = {}
         """By name: the view's SQL and its files."""
-        self._frames: dict[str, tuple[str, Any]] = {}
+        self._frames: dict[str, tuple[str, str, Any]] = {}
+        """By name in lower case: the view's SQL, the name as it was given, and the frame."""
 
     def add(self, name: str, thing: Any) -> None:
         """Make a path, glob, folder or list of them, a frame, or a table of a lake a table."""
@@ -72,25 +73,32 @@ class Registry:
             self.add(name, entry)
         return list(names)
 
-    def files_of(self, name: str) -> Source | None:
-        """The files of a table that is still what it was registered as: SQL may have replaced the view."""
-        known = self._files.get(name.lower())
-        if known is None:
-            return None
-        entry = self._entries.entry(name)
-        return known[1] if entry is not None and entry.sql == known[0] else None
+    def files_of(self, entry: Entry | None) -> Source | None:
+        """The files behind a view that is still what it was registered as: SQL may have replaced it."""
+        known = self._files.get(entry.name.lower()) if entry is not None and entry.place == MAIN else None
+        return known[1] if known is not None and entry is not None and entry.sql == known[0] else None
 
-    def is_frame(self, name: str) -> bool:
-        """Whether ``name`` is that of a frame."""
-        return name.lower() in self._frames
+    def is_frame(self, entry: Entry | None) -> bool:
+        """Whether a view is a frame."""
+        known = (
+            self._frames.get(entry.name.lower()) if entry is not None and entry.place == TEMPORARY else None
+        )
+        return known is not None and entry is not None and entry.sql == known[0]
+
+    def executed(self) -> None:
+        """Forget frames whose names a statement has given to something else, or to nothing."""
+        for name in list(self._frames):
+            if not self.is_frame(self._entries.at(TEMPORARY, name)):
+                del self._frames[name]
 
     def frames(self) -> list[tuple[str, Any]]:
         """All frames by name."""
-        return list(self._frames.values())
+        return [(name, frame) for _, name, frame in list(self._frames.values())]
 
     def names(self) -> list[str]:
         """All that is registered."""
-        return [*(name for name in self._files if self.files_of(name)), *(name for name, _ in self.frames())]
+        files = (name for name in self._files if self.files_of(self._entries.at(MAIN, name)))
+        return [*files, *(name for name, _ in self.frames())]
 
     def _add_places(self, name: str, places: Sequence[str | os.PathLike[str]]) -> None:
         if not places:
@@ -109,16 +117,11 @@ class Registry:
         files(self._own, found.places)
         # A view over patterns rather than files: files that come later are rows of the table too.
         self._own.execute(
-            f"CREATE OR REPLACE VIEW main.{quoted(name)} AS SELECT * FROM {found.call(found.places)}"
+            f"CREATE OR REPLACE VIEW memory.main.{quoted(name)} AS SELECT * FROM {found.call(found.places)}"
         )
         if self._frames.pop(name.lower(), None) is not None:
             self._database.unregister(name)
-        shown = self._own.execute(
-            "SELECT sql FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main' "
-            "AND lower(view_name) = lower(?)",
-            [name],
-        ).fetchall()
-        self._files[name.lower()] = (shown[0][0] if shown else "", found)
+        self._files[name.lower()] = (_sql(self._own, "memory", name), found)
 
     def _add_frame(self, name: str, source: Any) -> None:
         if type(source).__name__ == "RecordBatchReader":
@@ -130,5 +133,15 @@ class Registry:
             raise Error(
                 f"cannot register {name!r}: {type(source).__name__} is neither a path nor a frame that DuckDB reads"
             ) from error
-        self._frames[name.lower()] = (name, source)
+        self._frames[name.lower()] = (_sql(self._database, "temp", name), name, source)
         self._files.pop(name.lower(), None)
+
+
+def _sql(database: duckdb.DuckDBPyConnection, place: str, view: str) -> str:
+    """The text of a view as DuckDB writes it."""
+    shown = database.execute(
+        "SELECT sql FROM duckdb_views() WHERE database_name = ? AND schema_name = 'main' "
+        "AND lower(view_name) = lower(?)",
+        [place, view],
+    ).fetchall()
+    return str(shown[0][0]) if shown else ""

@@ -40,7 +40,8 @@ class Session:
         self._defaults: dict[str, str] | None = None
         self._local: dict[str, str] = {}
         self._has_private = False
-        self._in_transaction = False
+        self.in_transaction = False
+        """Whether BEGIN has opened one that no COMMIT or ROLLBACK has ended."""
         self.closed = False
         self.reorders = False
         """Whether ORDER BY without further words doesn't mean ASC NULLS LAST."""
@@ -50,18 +51,9 @@ class Session:
         """Settings that a user has changed and that the workers need, name to value."""
 
     @property
-    def private(self) -> str | None:
-        """Why queries have to run in the user's own session; None if any cursor will do."""
-        if self._in_transaction:
-            return "a transaction is open"
-        if self._local.get("search_path"):
-            return "USE has changed the default schema"
-        return None
-
-    @property
     def needs_own(self) -> bool:
         """Whether a query that one DuckDB answers might ask for something that a cursor doesn't see."""
-        return self._has_private or self.private is not None
+        return self._has_private or self.in_transaction
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A new connection to the same database with the same settings."""
@@ -79,7 +71,7 @@ class Session:
             self._has_private = True
         transactions = _TRANSACTION.findall(text)
         if transactions:
-            self._in_transaction = transactions[-1].lower() in ("begin", "start")
+            self.in_transaction = transactions[-1].lower() in ("begin", "start")
         if _SETTING.search(text):
             self._note_settings()
 

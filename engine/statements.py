@@ -9,9 +9,10 @@ import duckdb
 
 from sord.errors import Error
 
-_NAME = r'(?:"(?:[^"]|"")+"|\w+)'
+NAME = r'(?:"(?:[^"]|"")+"|\w+)'
+"""One part of a name, quoted or not."""
 _ANALYZE = re.compile(
-    rf"(?:VACUUM\s+)?ANALYZE(?:\s+(?P<table>{_NAME}(?:\.{_NAME})*)\s*(?:\((?P<columns>[^()]*)\))?)?\s*",
+    rf"(?:VACUUM\s+)?ANALYZE(?:\s+(?P<table>{NAME}(?:\.{NAME})*)\s*(?:\((?P<columns>[^()]*)\))?)?\s*",
     re.IGNORECASE,
 )
 
@@ -28,19 +29,17 @@ def split(text: str) -> list[Statement]:
     return [Statement(one.type, _trimmed(one.query)) for one in duckdb.extract_statements(text)]
 
 
-def analyzed(statement: Statement) -> tuple[str | None, list[str]] | None:
-    """The table (None: all of them) and the columns of an ANALYZE; None if it is another statement."""
+def analyzed(statement: Statement) -> tuple[tuple[str, ...], list[str]] | None:
+    """The table's name (empty: all of them) and the columns of an ANALYZE; None if it is another statement."""
     match = _ANALYZE.fullmatch(statement.text) if statement.kind == duckdb.StatementType.VACUUM else None
     if match is None:
         return None
-    parts = re.findall(_NAME, match["table"] or "")
-    while len(parts) > 1 and _unquoted(parts[0]).lower() in ("memory", "main"):
-        parts.pop(0)
-    name = ".".join(map(_unquoted, parts)) or None
-    return name, [_unquoted(column) for column in re.findall(_NAME, match["columns"] or "")]
+    name = tuple(map(unquoted, re.findall(NAME, match["table"] or "")))
+    return name, [unquoted(column) for column in re.findall(NAME, match["columns"] or "")]
 
 
-def _unquoted(name: str) -> str:
+def unquoted(name: str) -> str:
+    """A part of a name without quotes."""
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 

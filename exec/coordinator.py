@@ -6,6 +6,7 @@ import itertools
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 import duckdb
 
@@ -32,18 +33,21 @@ class Coordinator:
         self,
         fleet: Fleet,
         new_cursor: Callable[[], duckdb.DuckDBPyConnection],
+        own: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]] | None = None,
         *,
         heartbeat_seconds: float = 10.0,
         inbox_bytes: int = DEFAULT_INBOX_BYTES,
         waiting_bytes: int = DEFAULT_WAITING_BYTES,
     ) -> None:
-        """``new_cursor`` gives a cursor of the client's DuckDB for one statement, which then owns it.
+        """``new_cursor`` gives a cursor of the client's DuckDB for one statement, which then owns it; ``own`` the
+        user's connection itself, which private fragments need.
 
         A worker that is silent for ``heartbeat_seconds`` counts as lost. Up to ``inbox_bytes`` of rows wait
         in memory to be read, more on disk. The workers of a query are held back while about ``waiting_bytes`` of
         a result that is streamed wait for its reader, unless others wait for the workers.
         """
         self._new_cursor = new_cursor
+        self._own = own
         self._waiting_bytes = waiting_bytes
         # Not from 1: frames of an earlier client's queries must not be taken for this one's.
         self._numbers = itertools.count(secrets.randbits(40) << 20)
@@ -85,7 +89,13 @@ class Coordinator:
         started or mended.
         """
         query = Query(
-            next(self._numbers), plan, settings or {}, self._mesh, self._new_cursor, self._waiting_bytes
+            next(self._numbers),
+            plan,
+            settings or {},
+            self._mesh,
+            self._new_cursor,
+            self._own,
+            self._waiting_bytes,
         )
         self._mesh.ready()
         with self._lock:

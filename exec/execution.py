@@ -72,8 +72,10 @@ class Execution:
                 return connection.sql(result.sql[0])
             finally:
                 self._query.remove_cursor(connection)
-                for name in registered:
-                    unregister(connection, name)
+                # A transaction that an error has ended takes nothing more, and keeps nothing.
+                with contextlib.suppress(duckdb.TransactionException):
+                    for name in registered:
+                        unregister(connection, name)
 
     @property
     def report(self) -> Report:

@@ -58,12 +58,14 @@ class Query:
         settings: Mapping[str, str],
         mesh: Mesh,
         new_cursor: Callable[[], duckdb.DuckDBPyConnection],
+        own: Callable[[], contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]] | None,
         waiting_bytes: int,
     ) -> None:
         """Workers are held back while ``waiting_bytes`` of a streaming input wait for the reader."""
         self.number = number
         self.mesh = mesh
         self.new_cursor = new_cursor
+        self._own = own
         self.error: BaseException | None = None
         """Why the query failed, once it has."""
         self.result: Fragment | None = None
@@ -247,7 +249,8 @@ class Query:
             for rank in self._places(fragment):
                 task = self._task(fragment, rank)
                 if rank == self.mesh.size:
-                    threading.Thread(target=self._run_here, args=(task,), daemon=True).start()
+                    arguments = (task, fragment.private)
+                    threading.Thread(target=self._run_here, args=arguments, daemon=True).start()
                 else:
                     self.mesh.send(rank, task)
 
@@ -305,12 +308,18 @@ class Query:
             staging=fragment.staging,
         )
 
-    def _run_here(self, task: control.Run) -> None:
+    def _run_here(self, task: control.Run, private: bool) -> None:
         """Run a fragment in the client's own DuckDB."""
         try:
-            cursor = self.new_cursor()
-            self.add_cursor(cursor)
-            report = TaskRunner(cursor, self.mesh.transport, self.mesh.inboxes).run(task, self._stopped)
+            with self._connection(private) as connection:
+                self.add_cursor(connection)
+                try:
+                    if self._stopped.is_set():
+                        return
+                    runner = TaskRunner(connection, self.mesh.transport, self.mesh.inboxes, keeps_types=False)
+                    report = runner.run(task, self._stopped)
+                finally:
+                    self.remove_cursor(connection)
         except TaskStopped:
             return
         except TransportError as error:
@@ -322,6 +331,12 @@ class Query:
             self._events.put(error)
         else:
             self._events.put(_Finished(task.fragment, report))
+
+    def _connection(self, private: bool) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
+        if not private:
+            return self.new_cursor()
+        assert self._own is not None
+        return self._own()
 
     def _abort(self, error: BaseException) -> None:
         self.error = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,12 @@ import pyarrow as pa
 
 TYPES_KEY = b"sord.types"
 """Metadata of a batch's schema: DuckDB's types as JSON, present where Arrow alone would lose them."""
+
+
+_ENUM = re.compile(r"\bENUM\(")
+_LOST = re.compile(r"\b(U?HUGEINT|BIT|TIME WITH TIME ZONE|UUID|JSON)\b")
+"""Types that Arrow knows by other names, or not at all."""
+_CAST = re.compile(f"{_ENUM.pattern}|{_LOST.pattern}")
 
 
 class TableSource:
@@ -67,10 +74,25 @@ class StreamSource:
             raise
 
 
-def with_types(schema: pa.Schema, types: Sequence[Any]) -> pa.Schema:
+def as_arrow_keeps(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """``relation`` with texts for values that Arrow loses where ``arrow_lossless_conversion`` is off.
+
+    That is a setting of a whole DuckDB, and what users get of theirs must not change.
+    """
+    types = list(map(str, relation.types))
+    if not any(map(_LOST.search, types)):
+        return relation
+    items = (
+        f"CAST({_quoted(name)} AS VARCHAR) AS {_quoted(name)}" if _LOST.search(type_) else _quoted(name)
+        for name, type_ in zip(relation.columns, types, strict=True)
+    )
+    return relation.project(", ".join(items))
+
+
+def with_types(schema: pa.Schema, types: Sequence[Any], keeps_types: bool = True) -> pa.Schema:
     """``schema`` with DuckDB's types in its metadata if Arrow would lose one: an ENUM becomes VARCHAR."""
     names = [str(type_) for type_ in types]
-    if not any("ENUM(" in name for name in names):
+    if not any(map(_CAST.search if not keeps_types else _ENUM.search, names)):
         return schema
     return schema.with_metadata({**(schema.metadata or {}), TYPES_KEY: json.dumps(names).encode()})
 
@@ -96,7 +118,7 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, source: TableSour
         return
     connection.register(_arrow_name(name), source)
     columns = ", ".join(
-        f"CAST({_quoted(column)} AS {type_}) AS {_quoted(column)}" if "ENUM(" in type_ else _quoted(column)
+        f"CAST({_quoted(column)} AS {type_}) AS {_quoted(column)}" if _CAST.search(type_) else _quoted(column)
         for column, type_ in zip(source.schema.names, types, strict=False)
     )
     connection.execute(

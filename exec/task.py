@@ -15,7 +15,7 @@ from sord.exec.control import Run, TaskReport
 from sord.exec.inbox import Inboxes
 from sord.exec.outbox import Outbox
 from sord.exec.scatter import Scatter
-from sord.exec.sources import register, table_source, unregister, with_types
+from sord.exec.sources import as_arrow_keeps, register, table_source, unregister, with_types
 from sord.transport.base import ExchangeId, Transport
 
 BATCH_ROWS = 122_880
@@ -32,8 +32,17 @@ class TaskStopped(Exception):
 class TaskRunner:
     """Runs tasks one after the other on one DuckDB connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, transport: Transport, inboxes: Inboxes) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        transport: Transport,
+        inboxes: Inboxes,
+        *,
+        keeps_types: bool = True,
+    ) -> None:
+        """``keeps_types``: the connection's DuckDB has ``arrow_lossless_conversion`` on."""
         self._connection = connection
+        self._keeps_types = keeps_types
         self._transport = transport
         self._inboxes = inboxes
 
@@ -83,8 +92,10 @@ class TaskRunner:
                 registered.append(one.name)
             yield
         finally:
-            for name in registered:
-                unregister(self._connection, name)
+            # A transaction that an error has ended takes nothing more, and keeps nothing.
+            with contextlib.suppress(duckdb.TransactionException):
+                for name in registered:
+                    unregister(self._connection, name)
 
     def _produce(
         self, task: Run, stopped: threading.Event, hold_back: Callable[[], None]
@@ -94,6 +105,8 @@ class TaskRunner:
         if relation is None:
             raise duckdb.InvalidInputException("a fragment's statement gives no rows")
         types = relation.types
+        if not self._keeps_types:
+            relation = as_arrow_keeps(relation)
         reader = relation.to_arrow_reader(BATCH_ROWS)
         schema = reader.schema
         scatter = None
@@ -102,7 +115,7 @@ class TaskRunner:
             schema = schema.remove(len(schema) - 1)
             scatter = Scatter(len(task.peers))
         sent = [0] * len(task.peers) if scatter is not None else []
-        schema = with_types(schema, types)
+        schema = with_types(schema, types, self._keeps_types)
         channel = self._transport.open(ExchangeId(task.query, task.fragment))
         outbox = Outbox(channel, task.peers, hold_back)
         try:

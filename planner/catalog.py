@@ -150,7 +150,7 @@ class Table:
     rows: float
     statistics: Mapping[str, ColumnStatistics]
     files: tuple[File, ...] | None
-    """None: the table lives in the client's DuckDB under its name (a frame, a temporary table, a CSV view)."""
+    """None: the table lives in the client's DuckDB (a frame, or one of DuckDB's own tables)."""
     clusterings: tuple[Clustering, ...] = ()
     options: str = ""
     """Further arguments of the function, rendered: ``, binary_as_string=true``."""
@@ -162,6 +162,10 @@ class Table:
     """Files that DuckDB looks into for names and types: whoever reads other files has to show it these first."""
     file_column: str = "filename"
     """The (virtual) column with the path of a row's file."""
+    reference: str = ""
+    """What the client's DuckDB calls the table, as SQL; its name if empty. Without files only."""
+    private: bool = False
+    """Whether only the user's own connection to the client's DuckDB sees the rows: it is temporary, for instance."""
     sample: Sample | None = field(default=None, compare=False)
     """There is one once the table has been analysed."""
     footers: Footers | None = field(default=None, compare=False)
@@ -189,14 +193,26 @@ class Function:
     """Whether every DuckDB has it; a user's own macros and functions are in the client's alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """The query behind a view."""
+
+    sql: str
+    home: Any = None
+    """The catalog's own: where names in the query are looked up."""
+
+
 class Catalog(Protocol):
     """How the planner asks for what it doesn't know."""
 
-    def table(self, name: str) -> Table | None:
-        """The table called ``name`` (case-insensitive), if it is one."""
+    def table(self, *name: str, view: View | None = None) -> Table | None:
+        """The table of this name (case-insensitive; [[database,] schema,] table), if it is one.
 
-    def view(self, name: str) -> str | None:
-        """The SELECT behind the view called ``name``, if it is one."""
+        ``view`` is the one whose query has the name.
+        """
+
+    def view(self, *name: str, view: View | None = None) -> View | None:
+        """The view of this name, if it is one."""
 
     def scan(self, function: str, arguments: Sequence[str]) -> Table:
         """The table behind a table function such as ``read_parquet('a/*.parquet')``, arguments rendered."""

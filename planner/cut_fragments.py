@@ -86,6 +86,11 @@ class _Cutter:
                 self.shared[name] = self.definition(definition)
             plan = plan.body
         piece = self.inline(plan, ())
+        private = _is_private(piece)
+        if private:
+            # Read on the user's connection and kept: who reads the result has another one, and takes his time.
+            read = self.fragment(plan, piece, Route.KEEP, (), Single())
+            piece = Stage(read.id, plan.columns, Single(), self.estimate(plan).rows, plan, False)
         items = ", ".join(f"CAST({quote(id_)} AS {type_}) AS {quote(name)}" for id_, name, type_ in columns)
         if self.sink is None:
             sql = f"SELECT {items} FROM ({render(piece)})"
@@ -95,9 +100,11 @@ class _Cutter:
             sql = f"SELECT * FROM {stage_name(piece)}"
         else:
             sql = self.sink.statement(f"SELECT {items} FROM ({render(piece)})")
-        ordered = {e.exchange for e in _stages(piece) if _is_ordered(plan, self.exchanges, e.exchange)}
+        ordered = {
+            e.exchange for e in _stages(piece) if private or _is_ordered(plan, self.exchanges, e.exchange)
+        }
         # A stream can be read once, and a shared table may be read several times.
-        streaming = sum(isinstance(leaf, Stage) for leaf in leaves(piece)) == 1
+        streaming = not private and sum(isinstance(leaf, Stage) for leaf in leaves(piece)) == 1
         inputs = tuple(
             Input(
                 stage_name(stage),
@@ -237,7 +244,7 @@ class _Cutter:
         unfiltered = self.estimate(without_runtime_filters(plan)).rows if filters else 0.0
         fragment = Fragment(
             self.take_id(), place, texts, inputs, route, waits, free, title(piece), estimated.rows, size,
-            tuple(RuntimeFilter(*each) for each in filters), unfiltered, staging,
+            tuple(RuntimeFilter(*each) for each in filters), unfiltered, staging, _is_private(piece),
         )  # fmt: skip
         self.add(fragment, plan)
         self.trees.add(fragment.id)
@@ -338,6 +345,10 @@ def _place(piece: Plan) -> Place:
         if isinstance(leaf, Stage) and not isinstance(leaf.target, Single):
             return Place.WORKERS
     return Place.CLIENT
+
+
+def _is_private(piece: Plan) -> bool:
+    return any(isinstance(leaf, Scan) and leaf.table.private for leaf in leaves(piece))
 
 
 def _is_replicated(piece: Plan) -> bool:

@@ -86,6 +86,8 @@ class Fragment:
     """Estimate of the rows that the fragment would make without its filters."""
     staging: str = ""
     """A folder that the statements write into; nothing of it may be left if the query fails."""
+    private: bool = False
+    """Whether it reads what only the user's own connection to the client's DuckDB sees. Never the result's."""
 
 
 @dataclass(frozen=True, slots=True)

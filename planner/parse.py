@@ -9,7 +9,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.schema import MappingSchema
 
-from sord.planner.catalog import Catalog, Table, Unsupported
+from sord.planner.catalog import Catalog, Table, Unsupported, View
 from sord.planner.expand_columns import expand_columns
 from sord.planner.fix_context import WITHOUT_PARENTHESES, fix_context
 from sord.planner.functions import check_functions
@@ -126,19 +126,21 @@ def _refuse_ambiguous_stars(tree: exp.Expr) -> None:
             raise Unsupported("* REPLACE over several tables")
 
 
-def _resolve_tables(tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
+def _resolve_tables(
+    tree: exp.Expr, catalog: Catalog, tables: dict[str, Table], depth: int, inside: View | None = None
+) -> None:
     if depth > _VIEW_DEPTH:
         raise Unsupported("views are nested too deeply")
     for node in list(tree.find_all(exp.Table)):
         if isinstance(node.this, exp.Identifier):
             if _is_common_table(node):
                 continue
-            name = _name(node)
-            view = catalog.view(name)
+            name = [part.name for part in node.parts]
+            view = catalog.view(*name, view=inside)
             if view is not None:
                 _expand(node, view, catalog, tables, depth)
                 continue
-            table = catalog.table(name)
+            table = catalog.table(*name, view=inside)
         elif isinstance(node.this, (exp.Func, exp.ReadParquet)):
             function = node.this
             called = function.name if isinstance(function, exp.Anonymous) else function.sql_name().lower()
@@ -165,26 +167,18 @@ def _alias(node: exp.Table, table: Table) -> str:
         return str(node.this.name)
     if not isinstance(node.this, exp.Identifier):
         return str(node.this.sql("duckdb")).partition("(")[0].lower()
-    if table.name == _name(node).lower():
+    if table.files is None or table.name == node.name.lower():
         return str(node.name)
     return str(node.name.rpartition("/")[2].partition(".")[0])
 
 
-def _expand(node: exp.Table, view: str, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
-    body = _read(view, f"the view {node.name}", catalog)
-    _resolve_tables(body, catalog, tables, depth + 1)
+def _expand(node: exp.Table, view: View, catalog: Catalog, tables: dict[str, Table], depth: int) -> None:
+    body = _read(view.sql, f"the view {node.name}", catalog)
+    _resolve_tables(body, catalog, tables, depth + 1, view)
     if node.args.get("joins"):
         raise Unsupported("a parenthesised join that begins with a view")
     alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(node.name, quoted=True))
     node.replace(exp.Subquery(this=body, alias=alias))
-
-
-def _name(node: exp.Table) -> str:
-    """The dotted name, without the database and schema that DuckDB takes by default."""
-    parts = [part.name for part in node.parts]
-    while len(parts) > 1 and parts[0].lower() in ("memory", "main"):
-        parts = parts[1:]
-    return ".".join(parts)
 
 
 def _is_common_table(node: exp.Table) -> bool:

@@ -67,7 +67,7 @@ def literal(text: str) -> str:
 def whole_table(scan: Scan) -> str:
     """The FROM item that reads all of a table."""
     if scan.table.files is None:
-        return quote(scan.table.name)
+        return scan.table.reference or quote(scan.table.name)
     return read_files(scan.table, [file.path for file in scan.table.files])
 
 

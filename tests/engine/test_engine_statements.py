@@ -82,7 +82,7 @@ def test_a_transaction_sees_its_own_rows(pair: sord.Connection) -> None:
     pair.sql("CREATE TABLE counted AS SELECT 1 AS a")
     pair.sql("BEGIN; INSERT INTO counted VALUES (2)")
     assert rows(pair, "SELECT count(*) FROM counted, nation") == [(50,)]
-    assert fallback(pair, "SELECT count(*) FROM counted, nation") == "a transaction is open"
+    assert fallback(pair, "SELECT count(*) FROM counted, nation") is None
     pair.sql("ROLLBACK")
     assert rows(pair, "SELECT count(*) FROM counted, nation") == [(25,)]
     assert fallback(pair, "SELECT count(*) FROM counted, nation") is None
@@ -92,7 +92,7 @@ def test_a_transaction_sees_its_own_rows(pair: sord.Connection) -> None:
 def test_another_default_schema(pair: sord.Connection) -> None:
     pair.sql("CREATE SCHEMA other; CREATE TABLE other.nation AS SELECT 1 AS a; USE other")
     assert rows(pair, "SELECT count(*) FROM nation") == [(1,)]
-    assert fallback(pair, "SELECT count(*) FROM nation") == "USE has changed the default schema"
+    assert fallback(pair, "SELECT count(*) FROM nation") is None
     pair.sql("USE memory.main")
     assert fallback(pair, "SELECT count(*) FROM nation") is None
     assert rows(pair, "SELECT count(*) FROM other.nation, main.nation, memory.main.region") == [(125,)]

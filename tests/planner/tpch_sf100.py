@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import duckdb
 
 from sord.language import Language, evaluate
-from sord.planner.catalog import Clustering, ColumnStatistics, File, Function, Table
+from sord.planner.catalog import Clustering, ColumnStatistics, File, Function, Table, View
 
 _SF = 100
 _GROUP = 114_000
@@ -89,10 +89,10 @@ class StatisticsCatalog:
             self.database.execute(f"CREATE TABLE {table.name} ({columns})")
         self.language = Language(self.database, threading.RLock())
 
-    def table(self, name: str) -> Table | None:
-        return self.tables.get(name.lower())
+    def table(self, *name: str, view: View | None = None) -> Table | None:
+        return self.tables.get(name[-1].lower())
 
-    def view(self, name: str) -> str | None:
+    def view(self, *name: str, view: View | None = None) -> View | None:
         return None
 
     def scan(self, function: str, arguments: Sequence[str]) -> Table:
