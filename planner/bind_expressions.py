@@ -50,9 +50,7 @@ class ExpressionBinder:
                 check_expression(call, self.context.catalog)
                 return self._collected(select.calls, call, _readable(part))
             if isinstance(part, exp.Explode):
-                if part.expressions or part.find(exp.Query) or part.this.find(exp.Explode):
-                    raise Unsupported("a recursive UNNEST")
-                return self._collected(select.lists, self.bind(part.this, select), "unnest")
+                return self._element(part, select, 0)
             if isinstance(part, exp.Exists):
                 return self._subquery("exists", part.this, select, None)
             if isinstance(part, exp.In) and part.args.get("query"):
@@ -71,6 +69,20 @@ class ExpressionBinder:
         bound = replace(node, change)
         check_expression(bound, self.context.catalog)
         return bound
+
+    def _element(self, part: exp.Explode, select: Select, level: int) -> exp.Column:
+        """The column of a list's elements."""
+        if part.expressions:
+            raise Unsupported("a recursive UNNEST")
+        inner = part.this
+        list_ = (
+            self._element(inner, select, level + 1)
+            if isinstance(inner, exp.Explode)
+            else self.bind(inner, select)
+        )
+        while len(select.lists) <= level:
+            select.lists.append([])
+        return self._collected(select.lists[level], list_, "unnest")
 
     def _collected(
         self,

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from sord.planner.bind_expressions import ExpressionBinder
+from sord.planner.bind_unnest import unnested
 from sord.planner.catalog import Table, Unsupported
 from sord.planner.context import Context
-from sord.planner.expressions import conjuncts
+from sord.planner.expressions import column, conjuncts
 from sord.planner.functions import check_expression
-from sord.planner.logical import Filter, Join, Output, Plan, Scan, SharedRef, Unnest, Values
+from sord.planner.logical import ONE_ROW, Filter, Join, Plan, Project, Scan, SharedRef, Values
 from sord.planner.render import expression_sql
 from sord.planner.scope import Query, Scope, Select, attached
 from sord.planner.walk import free_columns
@@ -41,7 +42,7 @@ class FromBinder:
         """The plan of a SELECT's FROM clause."""
         from_ = tree.args.get("from_")
         if from_ is None:
-            return Values((), (), ((),))
+            return ONE_ROW
         # A comma binds less than JOIN, which matters to outer joins: a, b RIGHT JOIN c is a, (b RIGHT JOIN c).
         items = self._joined(from_.this, tree.args.get("joins") or [], scope)
         plan = items[0]
@@ -55,49 +56,11 @@ class FromBinder:
         """What stands between commas."""
         items = [self._source(first, scope)]
         for join in joins:
-            if isinstance(join.this, exp.Unnest) and self._is_lateral(join.this, scope):
-                if (join.side or join.kind or "CROSS").upper() not in ("CROSS", "INNER") or not _is_true(
-                    join
-                ):
-                    raise Unsupported("UNNEST of columns in an outer join or with a condition")
-                plan = items[0]
-                for item in items[1:]:
-                    plan = Join("inner", plan, item)
-                items = [self._unnest(join.this, plan, scope)]
-            elif _is_comma(join):
+            if _is_comma(join):
                 items.append(self._source(join.this, scope))
             else:
                 items[-1] = self._join(items[-1], join, scope)
-        if any(isinstance(join.this, exp.Unnest) for join in joins) and any(
-            (join.side or "").upper() in ("RIGHT", "FULL") for join in joins
-        ):
-            raise Unsupported("UNNEST beside a right or full join")
         return items
-
-    def _is_lateral(self, node: exp.Unnest, scope: Scope) -> bool:
-        return node.find(exp.Column) is not None
-
-    def _unnest(self, node: exp.Unnest, plan: Plan, scope: Scope) -> Plan:
-        if node.args.get("offset") or node.args.get("explode_array"):
-            raise Unsupported("UNNEST WITH ORDINALITY")
-        alias = node.args["alias"]
-        select = Select(scope, plan)
-        lists: list[Output] = []
-        for name, list_ in zip(alias.columns, node.expressions, strict=False):
-            lists.append((self.context.fresh(name.name), self.expressions.bind(list_, select)))
-            scope.columns[alias.name.lower(), name.name.lower()] = lists[-1][0]
-        if (
-            select.calls
-            or select.windows
-            or select.applies
-            or select.lists
-            or len(lists) < len(node.expressions)
-        ):
-            raise Unsupported("UNNEST of a subquery in FROM")
-        plan = Unnest(plan, tuple(lists))
-        if any(self.context.type_of(id_, plan) is None for id_, _ in lists):
-            raise Unsupported("UNNEST of a struct, or in a correlated subquery")
-        return plan
 
     def values(self, node: exp.Values) -> Query:
         """Literal rows."""
@@ -113,14 +76,17 @@ class FromBinder:
         return Query(plan, outputs)
 
     def _source(self, node: exp.Expr, scope: Scope) -> Plan:
+        plan = self._bound(node, scope)
+        scope.sources.append(plan)
+        return plan
+
+    def _bound(self, node: exp.Expr, scope: Scope) -> Plan:
         if isinstance(node, exp.Values):
             query = self.values(node)
             self._expose(scope, node.alias.lower(), query, [part.name for part in node.args["alias"].columns])
             return query.plan
         if isinstance(node, exp.Unnest):
-            if self._is_lateral(node, scope):
-                raise Unsupported("UNNEST of an outer query's columns")
-            return self._unnest(node, Values((), (), ((),)), scope)
+            return unnested(node, scope, self.expressions, self.context)
         if isinstance(node, exp.Table):
             alias = node.alias_or_name.lower()
             found = None if node.args.get("db") else scope.cte(node.name.lower())
@@ -147,10 +113,20 @@ class FromBinder:
             if isinstance(inner, exp.Table) or (isinstance(inner, exp.Subquery) and inner.args.get("joins")):
                 return self._parenthesised(node, inner, scope)
             # As in DuckDB, a derived table sees the tables before it, with the word LATERAL or without.
-            query = self.query(inner, scope)
+            query = self._own(self.query(inner, scope))
             self._expose(scope, node.alias.lower(), query, _renames(node))
             return query.plan
         raise Unsupported(f"{node.key.upper()} in FROM")
+
+    def _own(self, query: Query) -> Query:
+        """A derived table that selects a column of a table before it has that under an id of its own."""
+        foreign = free_columns(query.plan) & {id_ for _, id_ in query.outputs}
+        if not foreign:
+            return query
+        new = {id_: self.context.fresh(id_, self.context.types.get(id_)) for id_ in foreign}
+        outputs = [(name, new.get(id_, id_)) for name, id_ in query.outputs]
+        plan = Project(query.plan, tuple((new.get(id_, id_), column(id_)) for id_ in query.plan.columns))
+        return Query(plan, outputs)
 
     def _parenthesised(self, node: exp.Subquery, inner: exp.Expr, scope: Scope) -> Plan:
         """A join in parentheses: its tables are seen outside."""
@@ -234,11 +210,6 @@ def _is_costly(tree: exp.Expr) -> bool:
 def _renames(node: exp.Expr) -> list[str]:
     alias = node.args.get("alias")
     return [part.name for part in alias.columns] if isinstance(alias, exp.TableAlias) else []
-
-
-def _is_true(join: exp.Join) -> bool:
-    on = join.args.get("on")
-    return not join.args.get("using") and (on is None or (isinstance(on, exp.Boolean) and bool(on.this)))
 
 
 def _is_comma(join: exp.Join) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from sord.planner.bind_expressions import ExpressionBinder
+from sord.planner.bind_unnest import grouped_elements
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column, column_id, references
@@ -35,6 +36,7 @@ def aggregate(
         sets = _grouping_sets(expressions, group, select, items)
     if any(references(e) & (subqueries | calls) for set_ in sets for e in set_):
         raise Unsupported("an aggregate or a subquery in GROUP BY")
+    grouped_elements(select, [e for set_ in sets for e in set_], context)
     if len(sets) > 1:
         return _several_sets(context, select, sets, Rewrite([], calls, subqueries, select))
     keys = [
@@ -110,7 +112,12 @@ def _grouping_sets(
     if not any(isinstance(part, (exp.Rollup, exp.Cube, exp.GroupingSets)) for part in parts):
         keys = (part for part in parts if not _is_nothing(part))
         return [
-            tuple(bind(key) if isinstance(key, exp.Paren) else expressions.bind(key, select) for key in keys)
+            tuple(
+                bind(key)
+                if isinstance(key, exp.Paren) or _is_of_unnest(key, select, items)
+                else expressions.bind(key, select)
+                for key in keys
+            )
         ]
     product = itertools.product(*(_sets(part, bind) for part in parts))
     return [
@@ -134,6 +141,14 @@ def _sets(node: exp.Expr, bind: Callable[[exp.Expr], exp.Expr]) -> list[Set]:
 
 def _columns(node: exp.Expr, bind: Callable[[exp.Expr], exp.Expr]) -> Set:
     return tuple(map(bind, node.expressions)) if isinstance(node, exp.Tuple) else (bind(node),)
+
+
+def _is_of_unnest(key: exp.Expr, select: Select, items: list[tuple[str, exp.Expr]]) -> bool:
+    """Whether a key is the position of an item that unnests: sqlglot puts expressions in place of the others."""
+    if not isinstance(key, exp.Literal) or key.is_string or not key.this.isdigit():
+        return False
+    made = {id_ for lists in select.lists for id_, _ in lists}
+    return 0 < int(key.this) <= len(items) and bool(references(items[int(key.this) - 1][1]) & made)
 
 
 def _is_nothing(node: exp.Expr) -> bool:

@@ -8,10 +8,11 @@ from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.bind_from import FromBinder
 from sord.planner.bind_groups import aggregate
 from sord.planner.bind_order import is_all, limit_and_offset, order_items, ordered_by, with_aliases
+from sord.planner.bind_unnest import listed_elements
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column, column_id, conjuncts, references, replace
-from sord.planner.logical import Aggregate, Filter, Output, Plan, Project, Sort, Unnest, Window
+from sord.planner.logical import Aggregate, Filter, Output, Plan, Project, Sort, Window
 from sord.planner.scope import Query, Scope, Select, attached, unique
 
 _OrderItem = tuple[exp.Ordered, int | None, exp.Expr | None]
@@ -66,6 +67,7 @@ class SelectBinder:
                 for kind, plan, output, operand in select.applies
             ]
             select.windows = [(id_, rewrite(call)) for id_, call in select.windows]  # type: ignore[misc]
+            select.lists = [[(id_, rewrite(list_)) for id_, list_ in lists] for lists in select.lists]
         self._attach(select)
         if kept is not None:
             select.plan = Filter(select.plan, tuple(conjuncts(kept)))
@@ -74,10 +76,7 @@ class SelectBinder:
             select.plan = Window(select.plan, partition, ((id_, call),))
         if qualified is not None:
             select.plan = Filter(select.plan, tuple(conjuncts(qualified)))
-        if select.lists:
-            select.plan = Unnest(select.plan, tuple(select.lists))
-            if any(self.context.type_of(id_, select.plan) is None for id_, _ in select.lists):
-                raise Unsupported("UNNEST of a struct, or in a correlated subquery")
+        listed_elements(select, self.context)
         return self._finish(tree, select, items, order, on)
 
     def _finish(

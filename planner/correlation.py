@@ -19,6 +19,7 @@ from sord.planner.logical import (
     Project,
     SetOperation,
     Sort,
+    Unnest,
     Window,
 )
 from sord.planner.walk import expressions_of, free_columns
@@ -55,6 +56,11 @@ def pull(plan: Plan, outer: set[str], context: Context) -> Unnested:
         missing = references(*source.condition) - outer - set(plan.columns)
         passed = tuple((id_, column(id_)) for id_ in sorted(missing & set(source.plan.columns)))
         return Unnested(Project(source.plan, plan.outputs + passed), source.condition)
+    if isinstance(plan, Unnest):
+        if references(*expressions_of(plan)) & outer:
+            raise Dependent
+        source = pull(plan.input, outer, context)
+        return Unnested(replace(plan, input=source.plan), source.condition)
     if isinstance(plan, Join):
         return _pull_join(plan, outer, context)
     if isinstance(plan, Sort):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.correlation import (
     Dependent,
@@ -20,6 +19,7 @@ from sord.planner.correlation import (
 )
 from sord.planner.dependent_join import depend, one_row_each
 from sord.planner.expressions import column, column_id, conjunction, references, substitute
+from sord.planner.lateral import lateral
 from sord.planner.logical import (
     Aggregate,
     Apply,
@@ -73,7 +73,7 @@ def _unnest(plan: Plan, context: Context, marks: bool) -> Plan:
         plan = plan.input
     result = plan.with_children(tuple(_unnest(child, context, marks) for child in plan.children))
     if isinstance(result, Join) and outer_columns(result.right, result.left):
-        result = _lateral(result, context)
+        result = lateral(result, context)
     for apply in reversed(applies):
         subquery = _renamed(_unnest(apply.subquery, context, marks), result, context)
         if apply.kind == "scalar":
@@ -103,29 +103,6 @@ def _unnest(plan: Plan, context: Context, marks: bool) -> Plan:
             only_true = bool(demanded) and all(_is_monotone(p, apply.output) for p in demanded)
             result = in_mark(result, apply.output, operands, subquery, only_true, context)
     return Filter(result, tuple(predicates)) if predicates else result
-
-
-def _lateral(plan: Join, context: Context) -> Plan:
-    """A join whose right side depends on the left one's rows."""
-    if plan.kind == "full":
-        raise Unsupported("a full join with a lateral table")
-    left, outer = plan.left, outer_columns(plan.right, plan.left)
-    right = _renamed(plan.right, left, context)
-    try:
-        unnested = pull(right, outer, context)
-    except Dependent:
-        unnested, left = depend(right, left, outer, context)
-    names = {
-        old: column(new) for old, new in zip(plan.right.columns, right.columns, strict=True) if old != new
-    }
-    condition = [exp.EQ(this=a, expression=b) for a, b in plan.keys] + list(plan.residual)
-    residual = tuple(substitute(predicate, names) for predicate in condition) + unnested.condition
-    joined = Join(plan.kind, left, unnested.plan, residual=residual)
-    if right is plan.right:
-        return joined
-    kept = tuple((id_, column(id_)) for id_ in left.columns)
-    added = tuple((id_, names.get(id_, column(id_))) for id_ in plan.right.columns if id_ not in left.columns)
-    return Project(joined, kept + added)
 
 
 def _filtered(

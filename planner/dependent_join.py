@@ -22,6 +22,7 @@ from sord.planner.correlation import (
 )
 from sord.planner.expressions import column, substitute
 from sord.planner.logical import (
+    ONE_ROW,
     Aggregate,
     AssertOneRow,
     Filter,
@@ -33,6 +34,7 @@ from sord.planner.logical import (
     SetOperation,
     SharedRef,
     Sort,
+    Unnest,
     Values,
     Window,
 )
@@ -130,7 +132,7 @@ class _Push:
         """The plan for each outer value: with the outer values' columns besides its own."""
         if not free_columns(plan) & set(self.names):
             domain, ids = self.domain()
-            return Join("inner", plan, domain), ids
+            return domain if plan is ONE_ROW else Join("inner", plan, domain), ids
         if isinstance(plan, Filter):
             source, ids = self(plan.input)
             return Filter(source, self.inside(plan.predicates, ids)), ids
@@ -138,6 +140,9 @@ class _Push:
             source, ids = self(plan.input)
             outputs = self.outputs(plan.outputs, ids)
             return Project(source, _distinct(outputs + self.passed(ids))), ids
+        if isinstance(plan, Unnest):
+            source, ids = self(plan.input)
+            return Unnest(source, self.outputs(plan.lists, ids)), ids
         if isinstance(plan, Join):
             return self.join(plan)
         if isinstance(plan, Aggregate):

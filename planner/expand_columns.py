@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlglot import exp
 
 from sord.planner.catalog import Catalog, Unsupported
@@ -33,8 +35,8 @@ def _expand(item: exp.Expr, found: list[exp.Columns], select: exp.Select, catalo
         raise Unsupported("several COLUMNS in one expression")
     if any(isinstance(node.this, exp.Star) and node.this.args.get("replace") for node in found):
         raise Unsupported("COLUMNS of a star with REPLACE")
-    columns = _described(found[0], select, catalog)
-    names = _described(item, select, catalog)
+    columns = [name for name, _ in described([found[0]], select, catalog)]
+    names = [name for name, _ in described([item], select, catalog)]
     if len(set(map(str.lower, columns))) < len(columns) or len(names) != len(columns):
         raise Unsupported("COLUMNS over columns of one name")
     result: list[exp.Expr] = []
@@ -45,9 +47,11 @@ def _expand(item: exp.Expr, found: list[exp.Columns], select: exp.Select, catalo
     return result
 
 
-def _described(item: exp.Expr, select: exp.Select, catalog: Catalog) -> list[str]:
-    """The names of what an item of a SELECT list stands for."""
-    alone = exp.Select(expressions=[item.copy()], from_=select.args["from_"].copy())
+def described(items: Sequence[exp.Expr], select: exp.Select, catalog: Catalog) -> list[tuple[str, str]]:
+    """The names and types of what items of a SELECT list stand for. Raises Unsupported if DuckDB can't tell."""
+    alone = exp.Select(expressions=[item.copy() for item in items])
+    if select.args.get("from_") is not None:
+        alone.set("from_", select.args["from_"].copy())
     alone.set("joins", [join.copy() for join in select.args.get("joins") or []])
     definitions: list[str] = []
     scope: exp.Expr | None = select
@@ -58,6 +62,6 @@ def _described(item: exp.Expr, select: exp.Select, catalog: Catalog) -> list[str
         scope = scope.parent
     prefix = f"WITH {', '.join(definitions)} " if definitions else ""
     try:
-        return [name for name, _ in catalog.describe(prefix + expression_sql(alone))]
+        return catalog.describe(prefix + expression_sql(alone))
     except Exception as error:
-        raise Unsupported(f"COLUMNS in a subquery: {str(error).splitlines()[0]}") from error
+        raise Unsupported(f"COLUMNS or UNNEST in a subquery: {str(error).splitlines()[0]}") from error

@@ -90,6 +90,10 @@ class Values(Plan):
         return self.outputs
 
 
+ONE_ROW = Values((), (), ((),))
+"""A row of no columns: what a SELECT without FROM reads."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Filter(Plan):
     """Rows for which every predicate is true (not NULL)."""

@@ -6,15 +6,10 @@ from sqlglot import exp
 
 from sord.planner.catalog import Unsupported
 
-_LONG = 1_000_000
-"""Numbers of a range() in FROM from which on it isn't made as a list."""
-
 
 def normalise(tree: exp.Expr) -> None:
     """Change ``tree`` in place."""
-    for node in list(
-        tree.find_all(exp.Anonymous, exp.ApproxTopK, exp.Select, exp.Values, exp.Table, exp.Unnest)
-    ):
+    for node in list(tree.find_all(exp.Anonymous, exp.ApproxTopK, exp.Select, exp.Values)):
         if isinstance(node, exp.Anonymous | exp.ApproxTopK):
             _spell_function(node)
         elif isinstance(node, exp.Select):
@@ -29,10 +24,6 @@ def normalise(tree: exp.Expr) -> None:
             if isinstance(node.parent, (exp.From, exp.Join)):
                 width = len(node.expressions[0].expressions)
                 _name(node, "valueslist", [f"col{position}" for position in range(width)])
-        elif isinstance(node, exp.Unnest):
-            _name(node, "unnest", ["unnest"] * len(node.expressions))
-        elif isinstance(node, exp.Table) and isinstance(node.this, exp.GenerateSeries):
-            _unnest_range(node, node.this)
 
 
 def selected(values: exp.Values) -> exp.Select:
@@ -105,22 +96,6 @@ def _name(node: exp.Expr, table: str, columns: list[str]) -> None:
     node.set("alias", alias)
 
 
-def _unnest_range(node: exp.Table, series: exp.GenerateSeries) -> None:
-    """range(…) in FROM as the list of that name, unnested."""
-    bounds = [series.args.get("start"), series.args.get("end")]
-    if any(
-        isinstance(bound, exp.Literal) and (not bound.this.isdigit() or int(bound.this) > _LONG)
-        for bound in bounds
-    ):
-        raise Unsupported("a long range() in FROM")
-    name = "range" if series.args.get("is_end_exclusive") else "generate_series"
-    unnest = exp.Unnest(expressions=[series.copy()], alias=node.args.get("alias"))
-    _name(unnest, name, [name])
-    if node.args.get("joins") or node.args.get("sample"):
-        raise Unsupported("a parenthesised join or TABLESAMPLE on a range()")
-    node.replace(unnest)
-
-
 def _spell_function(node: exp.Anonymous | exp.ApproxTopK) -> None:
     """Write functions as people do: DuckDB says count_star() in the text of a view, and some are its macros."""
     arguments = node.expressions
@@ -131,6 +106,10 @@ def _spell_function(node: exp.Anonymous | exp.ApproxTopK) -> None:
         return
     elif node.name.lower() == "count_star" and not arguments:
         node.replace(exp.Count(this=exp.Star()))
+    elif node.name.lower() == "generate_subscripts" and len(arguments) == 2:
+        length = exp.Anonymous(this="array_length", expressions=arguments)
+        one = exp.Literal.number(1)
+        node.replace(exp.Explode(this=exp.Anonymous(this="generate_series", expressions=[one, length])))
     elif node.name.lower() in ("geomean", "geometric_mean") and len(arguments) == 1:
         node.replace(exp.Exp(this=exp.Avg(this=exp.Ln(this=arguments[0]))))
     elif node.name.lower() in ("wavg", "weighted_avg") and len(arguments) == 2:

@@ -11,10 +11,12 @@ from sqlglot.schema import MappingSchema
 
 from sord.planner.catalog import Catalog, Table, Unsupported, View
 from sord.planner.expand_columns import expand_columns
+from sord.planner.expand_unnest import expand_unnests
 from sord.planner.fix_context import WITHOUT_PARENTHESES, fix_context
 from sord.planner.functions import check_functions
 from sord.planner.methods import methods
 from sord.planner.normalise import normalise, selected
+from sord.planner.normalise_unnest import normalise_unnests
 from sord.planner.read import read
 from sord.planner.syntax import check_reading
 from sord.planner.using import mark_using, resolve_using
@@ -106,7 +108,9 @@ def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:
     fix_context(tree, catalog)
     _refuse_ambiguous_stars(tree)
     expand_columns(tree, catalog)
+    expand_unnests(tree, catalog)
     normalise(tree)
+    normalise_unnests(tree)
     return tree
 
 

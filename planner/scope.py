@@ -28,6 +28,8 @@ class Scope:
     parent: Scope | None
     columns: dict[tuple[str, str], str] = field(default_factory=dict)
     ctes: dict[str, tuple[exp.CTE, Scope]] = field(default_factory=dict)
+    sources: list[Plan] = field(default_factory=list)
+    """What makes the columns."""
 
     def column(self, node: exp.Column) -> str:
         """The id of a column; an outer query's too."""
@@ -38,6 +40,11 @@ class Scope:
                 return found
             scope = scope.parent
         raise Unsupported(f"the column {node.sql('duckdb')} could not be resolved")
+
+    def source(self, id_: str) -> Plan | None:
+        """The item of a FROM clause that makes a column; an outer query's too."""
+        found = next((plan for plan in self.sources if id_ in plan.columns), None)
+        return self.parent.source(id_) if found is None and self.parent is not None else found
 
     def cte(self, name: str) -> tuple[exp.CTE, Scope] | None:
         """The definition that a table name means, and the scope that it is to be bound in."""
@@ -58,8 +65,8 @@ class Select:
     calls: list[Output] = field(default_factory=list)
     windows: list[tuple[str, exp.Window]] = field(default_factory=list)
     applies: list[tuple[str, Plan, str, exp.Expr | None]] = field(default_factory=list)
-    lists: list[Output] = field(default_factory=list)
-    """What the SELECT list unnests."""
+    lists: list[list[Output]] = field(default_factory=list)
+    """What the SELECT list unnests: first the lists whose elements it has, then the lists that those are in, …"""
 
 
 @dataclass(slots=True)
@@ -81,7 +88,8 @@ class Rewrite:
 
         result = replace(expression, change)
         allowed = self.calls | self.subqueries | {id_ for id_, _ in self.keys}
-        allowed |= {id_ for id_, _ in self.select.windows + self.select.lists} | {self.number}
+        allowed |= {id_ for outputs in self.select.lists for id_, _ in outputs}
+        allowed |= {id_ for id_, _ in self.select.windows} | {self.number}
         unknown = references(result) - allowed
         if unknown & set(self.select.scope.columns.values()):
             raise Unsupported("a column that is neither grouped nor aggregated")

@@ -51,7 +51,7 @@ _WITH_SPECIFIER = ("date_trunc", "date_part", "date_diff", "date_sub")
 
 def check_reading(sql: str, tree: exp.Expr, catalog: Catalog) -> set[str]:
     """The functions that a text calls, in lower case. Raises Unsupported if ``tree`` isn't what DuckDB reads in it."""
-    rendered = expression_sql(tree)
+    rendered = expression_sql(_as_written(tree))
     original, again = catalog.syntax(sql, rendered)
     if _POSITIONS.sub("", original) != _POSITIONS.sub("", again):
         difference = _difference(_Tree(catalog)(json.loads(original)), _Tree(catalog)(json.loads(again)))
@@ -62,6 +62,28 @@ def check_reading(sql: str, tree: exp.Expr, catalog: Catalog) -> set[str]:
             where = encoded[start : start + length].decode() if start is not None and length else sql
             raise Unsupported(f"sqlglot reads {_short(where)} otherwise than DuckDB")
     return {name.lower() for name in _FUNCTION.findall(original)}
+
+
+def _as_written(tree: exp.Expr) -> exp.Expr:
+    """The tree with UNNESTs after commas as calls of a function, or else sqlglot writes them as JOIN … ON TRUE."""
+    if not any(map(_is_after_comma, tree.find_all(exp.Unnest))):
+        return tree
+    result = tree.copy()
+    for node in list(result.find_all(exp.Unnest)):
+        if _is_after_comma(node):
+            alias, offset = node.args.get("alias"), node.args.get("offset")
+            if alias is not None and isinstance(offset, exp.Identifier):
+                alias.append("columns", offset)
+            call = exp.Anonymous(this="unnest", expressions=node.expressions)
+            node.replace(exp.Table(this=call, alias=alias, ordinality=bool(offset)))
+    return result
+
+
+def _is_after_comma(node: exp.Unnest) -> bool:
+    join = node.parent
+    return isinstance(join, exp.Join) and not any(
+        join.args.get(part) for part in ("side", "kind", "on", "using")
+    )
 
 
 class _Tree:
@@ -97,14 +119,6 @@ class _Tree:
             _json_path(result["expr"])
         if kind == "SUBQUERY":
             return _bare_values(result)
-        if kind == "JOIN" and result.get("condition", {}).get("literal") == {
-            "kind": "BOOLEAN",
-            "text": "true",
-        }:
-            # An UNNEST after a comma.
-            del result["condition"]
-            result.pop("is_implicit", None)
-            result["ref_type"] = "CROSS"
         if kind == "TYPE":
             name = node["type_name"].lower()
             name = result["type_name"] = _TYPES.get(name, name)
