@@ -36,8 +36,9 @@ def connect(url: str | None = None, **options: Any) -> Connection:
 
     Without a ``url`` the engine is embedded: one worker in this process with all cores, which is DuckDB itself
     (options: ``threads``, ``memory``). ``local://4`` starts four worker processes on this machine
-    (options, in the URL's query or here: ``threads`` and ``memory`` of each). Workers start with the first
-    query or :meth:`Connection.start`.
+    (options, in the URL's query or here: ``threads`` and ``memory`` of each, and ``bandwidth``, the bytes per second
+    between two of them that the planner reckons with: 2GB unless told otherwise). Workers start with the first query
+    or :meth:`Connection.start`.
 
     ``adapt``, ``runtime_filters`` and ``split_skew`` (in the URL's query or here, all on) are parts of the planner
     that can be turned off, for measurements and debugging alone: planning anew by actual sizes; dropping rows
@@ -78,7 +79,7 @@ class Connection:
         self._database = duckdb.connect(config=dict(_CONFIG))
         self._database.execute("SET enable_progress_bar = false")
         self.catalog = Catalog(self._database)
-        self._options = Options(workers=fleet.size, **switches)
+        self._options = Options(workers=fleet.size, bytes_per_second=fleet.bandwidth, **switches)
         # The catalog's methods: those of our own would keep us from being collected.
         self._coordinator = Coordinator(fleet, self.catalog.cursor, self.catalog.own)
         self._finalizer = weakref.finalize(self, self._coordinator.close)

@@ -43,6 +43,10 @@ class Fleet(Protocol):
     def size(self) -> int: ...
 
     @property
+    def bandwidth(self) -> float:
+        """Bytes per second that a worker sends or receives, roughly: what plans depend on."""
+
+    @property
     def name(self) -> str:
         """The id that both ends of a connection prove to know."""
 
@@ -104,29 +108,30 @@ def parse_fleet(url: str, **options: object) -> Fleet:
 def _local(place: str, options: Mapping[str, str]) -> Fleet:
     from sord.exec.local import LocalFleet
 
-    unknown = sorted(options.keys() - {"threads", "memory"})
+    unknown = sorted(options.keys() - {"threads", "memory", "bandwidth"})
     if unknown:
-        raise FleetError(f"unknown option {unknown[0]!r}; local:// takes threads and memory")
+        raise FleetError(f"unknown option {unknown[0]!r}; local:// takes threads, memory and bandwidth")
     cores = available_cores()
     size = _count(place, "the number of workers") if place else cores
     threads = _count(options["threads"], "threads") if "threads" in options else max(1, cores // size)
     fair_share = int(machine_memory() * MEMORY_SHARE) // size
-    memory = parse_memory(options["memory"]) if "memory" in options else fair_share
-    return LocalFleet(size, threads=threads, memory_bytes=memory)
+    memory = parse_size("memory", options["memory"], least=64 * 10**6) if "memory" in options else fair_share
+    bandwidth = parse_size("bandwidth", options.get("bandwidth", "2GB"), least=10**3)
+    return LocalFleet(size, threads=threads, memory_bytes=memory, bandwidth=bandwidth)
 
 
 _SCHEMES: dict[str, Callable[[str, Mapping[str, str]], Fleet]] = {"local": _local}
 
 
-def parse_memory(text: str) -> int:
-    """Bytes in ``2GB``, ``512MiB`` and the like. Raises :class:`FleetError`, for less than 64 MB too."""
+def parse_size(name: str, text: str, least: int) -> int:
+    """Bytes in ``2GB``, ``512MiB`` and the like. Raises :class:`FleetError`, for fewer than ``least`` too."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     unit = _UNITS.get(match[2].upper()) if match else None
     if match is None or unit is None:
-        raise FleetError(f"memory={text} is no size: write it like 2GB or 512MiB")
+        raise FleetError(f"{name}={text} is no size: write it like 2GB or 512MiB")
     size = int(float(match[1]) * unit)
-    if size < 64 * 10**6:
-        raise FleetError(f"memory={text} is too little: a worker needs 64MB at least")
+    if size < least:
+        raise FleetError(f"{name}={text} is too little: a worker needs {least:,} bytes at least")
     return size
 
 

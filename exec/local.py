@@ -57,11 +57,18 @@ class LocalFleet:
     """
 
     def __init__(
-        self, size: int, *, threads: int = 1, memory_bytes: int = 10**9, start_seconds: float = 60.0
+        self,
+        size: int,
+        *,
+        threads: int = 1,
+        memory_bytes: int = 10**9,
+        bandwidth: float = 2e9,
+        start_seconds: float = 60.0,
     ) -> None:
         self._size = size
         self._threads = threads
         self._memory_bytes = memory_bytes
+        self._bandwidth = bandwidth
         self._start_seconds = start_seconds
         self._name = f"local-{secrets.token_hex(8)}"
         self._key = secrets.token_bytes(32)
@@ -72,6 +79,10 @@ class LocalFleet:
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def bandwidth(self) -> float:
+        return self._bandwidth
 
     @property
     def name(self) -> str:

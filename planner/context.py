@@ -33,7 +33,7 @@ class Options:
 
     workers: int = 1
     bytes_per_second: float = 2e9
-    """Between two workers."""
+    """That a worker sends or receives."""
     adapt: bool = True
     """Plan the rest of a query anew once actual sizes are known; without it neither of the next two happens."""
     runtime_filters: bool = True

@@ -19,8 +19,8 @@ import sord
         ("local://0", {}, "'local://0': the number of workers: expected a whole number from 1 on, got '0'"),
         ("local://four", {}, "got 'four'"),
         ("locl://2", {}, "'locl://2' is no fleet: it has to begin with one of local://"),
-        ("local://2?thread=1", {}, "unknown option 'thread'; local:// takes threads and memory"),
-        ("local://2", {"thread": 1}, "unknown option 'thread'; local:// takes threads and memory"),
+        ("local://2?thread=1", {}, "unknown option 'thread'; local:// takes threads, memory and bandwidth"),
+        ("local://2", {"thread": 1}, "unknown option 'thread'; local:// takes threads, memory and bandwidth"),
         ("local://2?threads=0", {}, "threads: expected a whole number from 1 on, got '0'"),
         ("local://2?memory=much", {}, "memory=much is no size: write it like 2GB or 512MiB"),
         ("local://2?adapt=maybe", {}, "adapt=maybe: expected on or off"),
@@ -45,6 +45,11 @@ def test_switches_of_the_planner() -> None:
         True,
         False,
     )
+
+
+def test_plans_depend_on_the_bandwidth() -> None:
+    with sord.connect("local://2?threads=1&bandwidth=75MB") as db:
+        assert db.options.bytes_per_second == 75e6
 
 
 def test_options_of_the_embedded_engine() -> None:
