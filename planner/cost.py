@@ -18,6 +18,8 @@ IMPORT = 0.4e-9
 """A byte from an Arrow batch into DuckDB."""
 SCAN = 0.5e-9
 """A byte of a Parquet column, in memory's width."""
+STORED = 0.4
+"""Bytes in a file of a byte in memory: they come over a worker's network, as files on S3 and of a cluster do."""
 BUILD = 40e-9
 """A row into a hash table, and again for every 40 bytes of it."""
 PROBE = 12e-9
@@ -107,9 +109,9 @@ def _everywhere(side: Layout, how: str) -> bool:
     return how in ("broadcast", "replicate") or (how == "keep" and side.replicated)
 
 
-def scan(rows: float, width: float) -> float:
+def scan(rows: float, width: float, options: Options) -> float:
     """Seconds for one worker to read so many rows of so many bytes from files."""
-    return rows * width * SCAN
+    return rows * width * (SCAN + STORED / options.bytes_per_second)
 
 
 def shuffle(side: Layout, options: Options) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from sord.planner.context import Context, is_integer
+from sord.planner.context import Context, Options, is_integer
 from sord.planner.cost import Layout, choose, scan
 from sord.planner.distribution import (
     Distribution,
@@ -54,14 +54,14 @@ def distribute_join(plan: Join, left: Placed, right: Placed, context: Context, e
         return _join_with_client(plan, left, right, context, estimate)
     plan, left, right = _keys_as_columns(plan, left, right, context)
     keys = _movable_keys(plan, context)
-    left_layout = _layout(plan.left, left[1], _is_placed(left[1], [key.left for key in keys], keys), estimate)
-    right_layout = _layout(
-        plan.right, right[1], _is_placed(right[1], [key.right for key in keys], keys), estimate
+    placed = (
+        _is_placed(left[1], [key.left for key in keys], keys),
+        _is_placed(right[1], [key.right for key in keys], keys),
     )
     choice = choose(
         plan.kind,
-        left_layout,
-        right_layout,
+        _layout(plan.left, left[1], placed[0], estimate, context.options),
+        _layout(plan.right, right[1], placed[1], estimate, context.options),
         _lie_alike(left, right, keys),
         bool(keys),
         estimate(plan).rows,
@@ -166,25 +166,25 @@ def _replicated(plan: Plan) -> Plan:
     return plan.with_children(tuple(_replicated(child) for child in plan.children))
 
 
-def _layout(plan: Plan, where: Distribution, placed: bool, estimate: Estimator) -> Layout:
+def _layout(plan: Plan, where: Distribution, placed: bool, estimate: Estimator, options: Options) -> Layout:
     estimated = estimate(plan)
     return Layout(
         estimated.rows,
         estimated.width(plan.columns),
         placed,
         isinstance(where, Replicated),
-        _scan_everywhere(plan, estimate),
+        _scan_everywhere(plan, estimate, options),
     )
 
 
-def _scan_everywhere(plan: Plan, estimate: Estimator) -> float:
+def _scan_everywhere(plan: Plan, estimate: Estimator, options: Options) -> float:
     """Seconds for a worker to compute the plan alone from the files; infinite if it isn't made of scans."""
     if isinstance(plan, Scan):
         if plan.table.files is None:
             return math.inf
-        return scan(plan.table.rows, estimate(plan).width(plan.columns))
+        return scan(plan.table.rows, estimate(plan).width(plan.columns), options)
     if isinstance(plan, (Filter, Project, Join)):
-        return sum(_scan_everywhere(child, estimate) for child in plan.children)
+        return sum(_scan_everywhere(child, estimate, options) for child in plan.children)
     return math.inf
 
 

@@ -140,7 +140,7 @@ class JoinSearch:
         source = relation.plan.input if isinstance(relation.plan, Filter) else relation.plan
         everywhere = math.inf
         if isinstance(source, Scan) and source.table.files is not None:
-            everywhere = scan_cost(source.table.rows, self.estimator(source).width())
+            everywhere = scan_cost(source.table.rows, self.estimator(source).width(), self.options)
         elif estimate.rows <= 1:
             everywhere = 0.0
         place, replicated = self._lying(relation.plan)

@@ -98,7 +98,7 @@ def seconds_left(plan: Plan, estimate: Estimator, options: Options) -> float:
     def seconds(node: Plan) -> float:
         below = sum(map(seconds, node.children))
         if isinstance(node, Scan):
-            return below + cost.scan(node.table.rows, estimate(node).width(node.columns))
+            return below + cost.scan(node.table.rows, estimate(node).width(node.columns), options)
         if isinstance(node, Stage):
             return below + node.rows * estimate(node).width(node.columns) * cost.IMPORT
         if isinstance(node, Join):

@@ -182,8 +182,9 @@ class _Reducer:
         if isinstance(where, Replicated):
             if any(isinstance(leaf, Stage) and not leaf.exact for leaf in leaves(plan)) or _exchanges(plan):
                 return None
-            reading = (cost.scan(leaf.table.rows, 8.0) for leaf in leaves(plan) if isinstance(leaf, Scan))
-            return _Build(plan, True, sum(reading), _GUESSED_MARGIN)
+            tables = (leaf.table for leaf in leaves(plan) if isinstance(leaf, Scan))
+            reading = sum(cost.scan(table.rows, 8.0, self.options) for table in tables)
+            return _Build(plan, True, reading, _GUESSED_MARGIN)
         estimated = self.estimate(plan)
         size = estimated.rows * estimated.width(plan.columns) / self.options.workers
         seconds = cost.STAGE + size * (cost.EXPORT + cost.IMPORT)
