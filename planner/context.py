@@ -127,8 +127,10 @@ class Context:
             return self.types.get(known)
         if isinstance(expression, exp.Paren):
             return self.infer(expression.this)
-        if isinstance(expression, (exp.Min, exp.Max)) and not expression.expressions:
-            return self.infer(expression.this)
+        if isinstance(expression, (exp.Min, exp.Max)) and not any(
+            argument for name, argument in expression.args.items() if name != "this"
+        ):
+            return self.infer(expression.this)  # of the first few values it is a list
         if isinstance(expression, exp.Count):
             return "BIGINT"
         if isinstance(expression, exp.Extract):

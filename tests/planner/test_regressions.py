@@ -155,6 +155,7 @@ CASES = [
     "SELECT (a + 2) AS k, count(*) FROM t GROUP BY (1)",
     "SELECT a, n IS NOT TRUE, (n > 1) IS NOT FALSE, n IS NOT UNKNOWN FROM t WHERE (n = 1) IS NOT TRUE",
     "WITH c AS (SELECT DISTINCT k, a FROM t) SELECT x.a, u.s FROM c x JOIN u ON x.k = u.k JOIN c y ON y.k = u.k",
+    "SELECT len(r.low[1:2]) AS l FROM (SELECT t.k, min(e.k, 2) AS low FROM t JOIN e ON t.k = e.k GROUP BY t.k) AS r",
 ]
 
 
