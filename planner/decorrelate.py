@@ -33,6 +33,7 @@ from sord.planner.logical import (
 )
 from sord.planner.mark_joins import counts_of, exists_mark, in_mark
 from sord.planner.proofs import is_one_row, never_null
+from sord.planner.rows_in import perhaps
 from sord.planner.unnest import equal, keyed, outer_columns, renamed_keys, with_column
 from sord.planner.walk import free_columns
 
@@ -126,12 +127,16 @@ def _not_in(left: Plan, operands: list[exp.Expr], subquery: Plan, context: Conte
     outer = outer_columns(subquery, left)
     unnested, left = keyed(subquery, left, outer, context)
     values = subquery.columns[: len(operands)]
-    anti = Join("anti", left, unnested.plan, residual=equal(operands, subquery) + unnested.condition)
+    anti: Plan = Join("anti", left, unnested.plan, residual=equal(operands, subquery) + unnested.condition)
     if all(never_null(operand, left) for operand in operands) and all(
         never_null(column(value), unnested.plan) for value in values
     ):
         return anti
-    joined, known, empty = counts_of(anti, operands, unnested, outer, values, context)
+    if len(operands) > 1:
+        for rows in perhaps(operands, subquery, left, context):
+            anti = _filtered(anti, rows, "anti", (), context)
+        return anti
+    joined, known, empty = counts_of(anti, operands[0], unnested, outer, values, context)
     kept = Filter(joined, (exp.or_(empty, known),))
     return Project(kept, tuple((id_, column(id_)) for id_ in left.columns))
 

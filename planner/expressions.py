@@ -50,6 +50,11 @@ _LOOSE = (exp.Binary, exp.Not, exp.Unary, exp.Between, exp.In, exp.AtTimeZone)
 """What binds less than what may stand around it."""
 
 
+def operand_of(expression: exp.Expr) -> exp.Expr:
+    """A copy that may stand beside any operator: in parentheses where precedence needs them."""
+    return exp.Paren(this=expression.copy()) if isinstance(expression, _LOOSE) else expression.copy()
+
+
 def substitute(expression: exp.Expr, mapping: Mapping[str, exp.Expr]) -> exp.Expr:
     """A copy with columns replaced by expressions, parenthesised where precedence needs it."""
     if not mapping:
@@ -57,8 +62,7 @@ def substitute(expression: exp.Expr, mapping: Mapping[str, exp.Expr]) -> exp.Exp
 
     def change(node: exp.Expr) -> exp.Expr | None:
         if type(node) is exp.Column and node.name in mapping:
-            new = mapping[node.name]
-            return exp.Paren(this=new.copy()) if isinstance(new, _LOOSE) else new
+            return operand_of(mapping[node.name])
         return None
 
     return replace(expression, change)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.correlation import Unnested
-from sord.planner.expressions import column
+from sord.planner.expressions import column, operand_of
 from sord.planner.logical import Aggregate, Join, Output, Plan, Project, Sort
 from sord.planner.proofs import is_one_row, never_null
+from sord.planner.rows_in import perhaps
 from sord.planner.unnest import equal, keyed, outer_columns, renamed_keys, with_column
 
 
@@ -34,6 +34,8 @@ def in_mark(
     left: Plan, output: str, operands: list[exp.Expr], subquery: Plan, only_true: bool, context: Context
 ) -> Plan:
     """A column that says whether the operands are among the subquery's rows: TRUE, FALSE or NULL."""
+    if len(operands) > 1 and not only_true:
+        return _row_mark(left, output, operands, subquery, context)
     outer = outer_columns(subquery, left)
     unnested, left = keyed(subquery, left, outer, context)
     values = subquery.columns[: len(operands)]
@@ -45,7 +47,7 @@ def in_mark(
     )
     if only_true or sure:
         return with_column(joined, left, output, found)
-    joined, known, empty = counts_of(joined, operands, unnested, outer, values, context)
+    joined, known, empty = counts_of(joined, operands[0], unnested, outer, values, context)
     unsure = exp.Not(this=exp.Paren(this=exp.or_(empty, known)))
     answer = exp.Case(
         ifs=[exp.If(this=found, true=exp.true()), exp.If(this=unsure, true=exp.null())], default=exp.false()
@@ -53,17 +55,29 @@ def in_mark(
     return with_column(joined, left, output, answer)
 
 
+def _row_mark(left: Plan, output: str, operands: list[exp.Expr], subquery: Plan, context: Context) -> Plan:
+    """The same for rows of several values."""
+    plan, unsure = left, []
+    for rows in perhaps(operands, subquery, left, context):
+        unsure.append(column(context.fresh("unsure", "BOOLEAN")))
+        plan = exists_mark(plan, unsure[-1].name, rows, context)
+    found = context.fresh("found", "BOOLEAN")
+    plan = in_mark(plan, found, operands, subquery, True, context)
+    ifs = [exp.If(this=column(found), true=exp.true())]
+    if unsure:
+        ifs.append(exp.If(this=exp.or_(*unsure), true=exp.null()))
+    return with_column(plan, left, output, exp.Case(ifs=ifs, default=exp.false()))
+
+
 def counts_of(
     left: Plan,
-    operands: list[exp.Expr],
+    operand: exp.Expr,
     unnested: Unnested,
     outer: set[str],
     values: tuple[str, ...],
     context: Context,
 ) -> tuple[Plan, exp.Expr, exp.Expr]:
     """``left`` with counts of the subquery's rows; whether a missing match means FALSE; whether there are no rows."""
-    if len(operands) != 1:
-        raise Unsupported("a row with NULLs, NOT IN a subquery")
     rows, values_ = context.fresh("rows", "BIGINT"), context.fresh("values", "BIGINT")
     calls: tuple[Output, ...] = (
         (rows, exp.Count(this=exp.Star())),
@@ -73,7 +87,7 @@ def counts_of(
     counts = Aggregate(unnested.plan, tuple(keys), calls)
     joined = Join("left" if keys else "inner", left, counts, residual=condition)
     known = exp.and_(
-        exp.Not(this=exp.Is(this=operands[0].copy(), expression=exp.Null())),
+        exp.Not(this=exp.Is(this=operand_of(operand), expression=exp.Null())),
         exp.EQ(this=column(rows), expression=column(values_)),
     )
     total = exp.Coalesce(this=column(rows), expressions=[exp.Literal.number(0)]) if keys else column(rows)

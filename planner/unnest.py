@@ -7,7 +7,7 @@ from sqlglot import exp
 from sord.planner.context import Context
 from sord.planner.correlation import Dependent, Unnested, equalities, pull
 from sord.planner.dependent_join import depend
-from sord.planner.expressions import column, column_id, references
+from sord.planner.expressions import column, column_id, operand_of, references
 from sord.planner.logical import Output, Plan, Project
 from sord.planner.walk import free_columns
 
@@ -51,7 +51,7 @@ def equal(
 ) -> tuple[exp.Expr, ...]:
     names = values or plan.columns[: len(operands)]
     return tuple(
-        exp.EQ(this=operand.copy(), expression=column(name))
+        exp.EQ(this=operand_of(operand), expression=column(name))
         for operand, name in zip(operands, names, strict=True)
     )
 
