@@ -9,12 +9,13 @@ from sqlglot import exp
 
 from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.bind_from import FromBinder
-from sord.planner.bind_order import is_all, limit_and_offset, order_items, ordered_by
+from sord.planner.bind_limit import limited
+from sord.planner.bind_order import is_all, order_items, ordered_by
 from sord.planner.bind_select import SelectBinder
-from sord.planner.catalog import Table, Unsupported
+from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column
-from sord.planner.logical import Output, Plan, Project, SetOperation, Sort, With
+from sord.planner.logical import Output, Plan, Project, SetOperation, With
 from sord.planner.parse import Statement
 from sord.planner.scope import Query, Scope, Select
 
@@ -25,7 +26,7 @@ def bind(statement: Statement, context: Context) -> tuple[Plan, tuple[str, ...]]
     for each in statement.tree.find_all(exp.Lambda, exp.Comprehension):
         parts = [*each.expressions, each.args.get("expression"), each.args.get("position")]
         context.taken |= {part.name.lower() for part in parts if isinstance(part, exp.Identifier)}
-    binder = _Binder(context, statement.tables, _count_references(statement.tree))
+    binder = _Binder(context, statement, _count_references(statement.tree))
     query = binder.query(statement.tree, Scope(None))
     plan = query.plan
     if binder.sources.definitions:
@@ -34,10 +35,10 @@ def bind(statement: Statement, context: Context) -> tuple[Plan, tuple[str, ...]]
 
 
 class _Binder:
-    def __init__(self, context: Context, tables: dict[str, Table], uses: dict[str, int]) -> None:
+    def __init__(self, context: Context, statement: Statement, uses: dict[str, int]) -> None:
         self.context = context
         self.expressions = ExpressionBinder(context, self.query)
-        self.sources = FromBinder(context, self.expressions, self.query, tables, uses)
+        self.sources = FromBinder(context, self.expressions, self.query, statement, uses)
         self.selects = SelectBinder(context, self.expressions, self.sources)
 
     def query(self, tree: exp.Expr, parent: Scope) -> Query:
@@ -65,7 +66,7 @@ class _Binder:
         """ORDER BY, LIMIT and OFFSET of a set operation or a parenthesised query: over its output names."""
         names = {name.lower(): id_ for name, id_ in reversed(query.outputs)}
         select = Select(Scope(scope, {("", name): id_ for name, id_ in names.items()}), query.plan)
-        sort: list[exp.Expr] = []
+        sort: list[exp.Ordered] = []
         hidden: list[Output] = []
         for item in order_items(tree):
             by = item.this
@@ -83,10 +84,8 @@ class _Binder:
         passed = tuple((id_, column(id_)) for id_ in query.plan.columns)
         if hidden:
             query.plan = Project(query.plan, passed + tuple(hidden))
-        limit, offset = limit_and_offset(tree, self.context.catalog)
-        if sort or limit is not None or offset:
-            query.plan = Sort(query.plan, tuple(sort), limit, offset)
-        if hidden:
+        query.plan = limited(query.plan, sort, tree, scope, self.context, self.expressions.bind)
+        if len(query.plan.columns) != len(passed):
             query.plan = Project(query.plan, passed)
         return query
 

@@ -29,6 +29,8 @@ class ExpressionBinder:
         def change(part: exp.Expr) -> exp.Expr | None:
             if isinstance(part, exp.Column):
                 return column(select.scope.column(part))
+            if isinstance(part, exp.TableColumn):
+                return select.scope.row(part.name)
             if isinstance(part, exp.Window):
                 call = replace(part, lambda inner: None if inner is part else change(inner))
                 check_expression(call, self.context.catalog)
@@ -119,10 +121,12 @@ class ExpressionBinder:
             if len(query.outputs) != width:
                 raise Unsupported("a subquery with several columns")
             ids = tuple(id_ for _, id_ in query.outputs)
-            if len(set(ids)) < len(ids):
-                raise Unsupported("a subquery with one column twice")
             if query.plan.columns != ids:
-                query.plan = Project(query.plan, tuple((id_, column(id_)) for id_ in ids))
+                outputs: dict[str, exp.Expr] = {}
+                for id_ in ids:
+                    new = self.context.fresh(id_, self.context.types.get(id_)) if id_ in outputs else id_
+                    outputs[new] = column(id_)
+                query.plan = Project(query.plan, tuple(outputs.items()))
         type_ = self.context.types.get(query.outputs[0][1]) if kind == "scalar" else "BOOLEAN"
         output = self.context.fresh("subquery", type_)
         select.applies.append((kind, query.plan, output, operand))

@@ -8,11 +8,12 @@ from sqlglot import exp
 
 from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.bind_unnest import unnested
-from sord.planner.catalog import Table, Unsupported
+from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column, conjuncts
 from sord.planner.functions import check_expression
 from sord.planner.logical import ONE_ROW, Filter, Join, Plan, Project, Scan, SharedRef, Values
+from sord.planner.parse import Statement
 from sord.planner.render import expression_sql
 from sord.planner.scope import Query, Scope, Select, attached
 from sord.planner.walk import free_columns
@@ -26,13 +27,14 @@ class FromBinder:
         context: Context,
         expressions: ExpressionBinder,
         query: Callable[[exp.Expr, Scope], Query],
-        tables: dict[str, Table],
+        statement: Statement,
         uses: dict[str, int],
     ) -> None:
         self.context = context
         self.expressions = expressions
         self.query = query
-        self.tables = tables
+        self.tables = statement.tables
+        self.capitals = statement.capitals
         self.uses = uses
         self.definitions: dict[str, Plan] = {}
         """Common table expressions that are computed once."""
@@ -162,9 +164,12 @@ class FromBinder:
         return SharedRef(name, tuple((new, old) for old, new in fresh.items()))
 
     def _expose(self, scope: Scope, alias: str, query: Query, renames: list[str]) -> None:
-        for position, (name, id_) in enumerate(query.outputs):
-            visible = renames[position] if position < len(renames) else name
-            scope.columns.setdefault((alias, visible.lower()), id_)
+        names = [*renames, *(name for name, _ in query.outputs[len(renames) :])]
+        columns = [(name, id_) for name, (_, id_) in zip(names, query.outputs, strict=True)]
+        if not self.capitals or (isinstance(query.plan, Scan) and not renames):
+            scope.rows[alias] = columns
+        for name, id_ in columns:
+            scope.columns.setdefault((alias, name.lower()), id_)
 
     def _join(self, left: Plan, join: exp.Join, scope: Scope) -> Plan:
         if join.args.get("method") or join.args.get("using"):

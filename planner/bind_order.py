@@ -1,12 +1,11 @@
-"""ORDER BY, LIMIT and OFFSET: their items, and what stands in them."""
+"""ORDER BY: its items, and what stands in them."""
 
 from __future__ import annotations
 
 from sqlglot import exp
 
-from sord.planner.catalog import Catalog, Unsupported
+from sord.planner.catalog import Unsupported
 from sord.planner.expressions import column, replace
-from sord.planner.render import expression_sql
 from sord.planner.scope import Scope
 
 
@@ -30,29 +29,6 @@ def ordered_by(item: exp.Ordered, id_: str) -> exp.Ordered:
     result = item.copy()
     result.set("this", column(id_))
     return result
-
-
-def limit_and_offset(tree: exp.Expr, catalog: Catalog) -> tuple[int | None, int]:
-    """LIMIT (None: none) and OFFSET, by any expression without columns."""
-    limit, offset = tree.args.get("limit"), tree.args.get("offset")
-    options = limit.args.get("limit_options") if limit is not None else None
-    if options is not None and (options.args.get("percent") or options.args.get("with_ties")):
-        raise Unsupported("LIMIT in percent, or with ties")
-    rows = limit.args["count"] if isinstance(limit, exp.Fetch) else limit and limit.expression
-    return _count(rows, catalog), _count(offset and offset.expression, catalog) or 0
-
-
-def _count(value: exp.Expr | None, catalog: Catalog) -> int | None:
-    if value is None or (isinstance(value, exp.Var) and value.name.upper() == "ALL"):
-        return None
-    if isinstance(value, exp.Literal) and not value.is_string and value.this.isdigit():
-        return int(value.this)
-    if value.find(exp.Column, exp.Query):
-        raise Unsupported("LIMIT or OFFSET by a subquery")
-    ((text, _),) = catalog.evaluate([f"CAST({expression_sql(value)} AS BIGINT)"])
-    if text is not None and int(text) < 0:
-        raise Unsupported("a negative LIMIT or OFFSET")
-    return None if text is None else int(text)
 
 
 def with_aliases(by: exp.Expr, names: dict[str, int], tree: exp.Select, scope: Scope) -> exp.Expr:

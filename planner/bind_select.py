@@ -7,12 +7,13 @@ from sqlglot import exp
 from sord.planner.bind_expressions import ExpressionBinder
 from sord.planner.bind_from import FromBinder
 from sord.planner.bind_groups import aggregate
-from sord.planner.bind_order import is_all, limit_and_offset, order_items, ordered_by, with_aliases
+from sord.planner.bind_limit import limited
+from sord.planner.bind_order import is_all, order_items, ordered_by, with_aliases
 from sord.planner.bind_unnest import listed_elements
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Context
 from sord.planner.expressions import column, column_id, conjuncts, references, replace
-from sord.planner.logical import Aggregate, Filter, Output, Plan, Project, Sort, Window
+from sord.planner.logical import Aggregate, Filter, Output, Plan, Project, Window
 from sord.planner.scope import Query, Scope, Select, attached, unique
 
 _OrderItem = tuple[exp.Ordered, int | None, exp.Expr | None]
@@ -118,10 +119,8 @@ class SelectBinder:
             if hidden:
                 above = [(id_, _over(by, outputs)) for id_, by in hidden]
                 select.plan = Project(select.plan, passed + tuple(above))
-        limit, offset = limit_and_offset(tree, self.context.catalog)
-        if sort or limit is not None or offset:
-            select.plan = Sort(select.plan, tuple(sort), limit, offset)
-        if hidden or on:
+        select.plan = limited(select.plan, sort, tree, select.scope, self.context, self.expressions.bind)
+        if len(select.plan.columns) != len(unique(outputs)):
             select.plan = Project(select.plan, tuple((id_, column(id_)) for id_, _ in unique(outputs)))
         return Query(select.plan, [(name, id_) for (name, _), id_ in zip(items, ids, strict=True)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from sord.planner.catalog import Unsupported
+from sord.planner.grouping_keys import spell_grouping
 
 
 def normalise(tree: exp.Expr) -> None:
@@ -14,7 +15,7 @@ def normalise(tree: exp.Expr) -> None:
             _spell_function(node)
         elif isinstance(node, exp.Select):
             _inline_windows(node)
-            _refuse_synonyms(node)
+            spell_grouping(node)
         elif isinstance(node, exp.Values):
             if isinstance(node.parent, exp.In):
                 node.parent.set("query", exp.Subquery(this=selected(node)))
@@ -46,29 +47,6 @@ def _inline_windows(select: exp.Select) -> None:
     for window in list(select.find_all(exp.Window)):
         if window.find_ancestor(exp.Select) is select:
             _inherit(window, named)
-
-
-def _refuse_synonyms(select: exp.Select) -> None:
-    """DuckDB groups twice by what is written in two ways, and the SELECT list means one of the two."""
-    group = select.args.get("group")
-    if group is None or not group.find(exp.Rollup, exp.Cube, exp.GroupingSets):
-        return
-    aliases = {item.alias.lower(): item.unalias() for item in select.expressions if item.alias}
-    spellings: dict[str, set[str]] = {}
-    for key in group.find_all(exp.Column, exp.Literal):
-        meant: exp.Expr = key
-        if (
-            isinstance(key, exp.Literal)
-            and key.this.isdigit()
-            and 0 < int(key.this) <= len(select.expressions)
-        ):
-            meant = select.expressions[int(key.this) - 1].unalias()
-        elif isinstance(key, exp.Column) and not key.table:
-            meant = aliases.get(key.name.lower(), key)
-        name = meant.name if isinstance(meant, exp.Column) else meant.sql("duckdb")
-        spellings.setdefault(name.lower(), set()).add(key.sql("duckdb").lower())
-    if any(len(several) > 1 and not all("." in one for one in several) for several in spellings.values()):
-        raise Unsupported("a key of grouping sets that is written in two ways")
 
 
 def _inherit(window: exp.Window, named: dict[str, exp.Window]) -> None:

@@ -30,6 +30,8 @@ class Statement:
 
     tree: exp.Query
     tables: dict[str, Table]
+    capitals: bool
+    """Whether a column's name has capital letters: in the tree, derived tables have small ones."""
 
 
 def parse(sql: str, catalog: Catalog) -> Statement:
@@ -42,6 +44,7 @@ def parse(sql: str, catalog: Catalog) -> Statement:
     tables: dict[str, Table] = {}
     _resolve_tables(tree, catalog, tables, 0)
     _check_names(tree, tables)
+    capitals = _has_capitals(tree, tables)
     mark_using(tree)
     schema = MappingSchema(
         {
@@ -63,7 +66,13 @@ def parse(sql: str, catalog: Catalog) -> Statement:
         raise Unsupported(f"sqlglot cannot resolve the names: {str(error).splitlines()[0]}") from error
     assert isinstance(tree, exp.Query)
     resolve_using(tree)
-    return Statement(tree, tables)
+    return Statement(tree, tables, capitals)
+
+
+def _has_capitals(tree: exp.Expr, tables: dict[str, Table]) -> bool:
+    names = [name for table in tables.values() for name, _ in table.columns]
+    names += [node.name for node in tree.find_all(exp.Identifier) if not isinstance(node.parent, exp.Table)]
+    return any(name != name.lower() for name in names)
 
 
 def _check_names(tree: exp.Expr, tables: dict[str, Table]) -> None:

@@ -39,7 +39,7 @@ def _again(
     condition: list[exp.Expr] = []
     nulls: list[exp.Expr] = []
     for operand, value in zip(operands, map(column, ids.values()), strict=False):
-        same = [exp.EQ(this=operand_of(operand), expression=value)]
+        same: list[exp.Expr] = [exp.EQ(this=operand_of(operand), expression=value)]
         if operand in unsure:
             same.append(_is_null(operand))
         if not never_null(value, plan):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -30,6 +31,8 @@ class Scope:
     ctes: dict[str, tuple[exp.CTE, Scope]] = field(default_factory=dict)
     sources: list[Plan] = field(default_factory=list)
     """What makes the columns."""
+    rows: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Of each table of FROM the columns, (name, id) in order."""
 
     def column(self, node: exp.Column) -> str:
         """The id of a column; an outer query's too."""
@@ -45,6 +48,25 @@ class Scope:
         """The item of a FROM clause that makes a column; an outer query's too."""
         found = next((plan for plan in self.sources if id_ in plan.columns), None)
         return self.parent.source(id_) if found is None and self.parent is not None else found
+
+    def row(self, table: str) -> exp.Struct:
+        """What the name of a table means among expressions: a struct of its columns."""
+        scope: Scope | None = self
+        while scope is not None and table.lower() not in scope.rows:
+            scope = scope.parent
+        if scope is None:
+            raise Unsupported(f"the row {table}, or names in capital letters in it")
+        columns = scope.rows[table.lower()]
+        if len({name.lower() for name, _ in columns}) < len(columns):
+            raise Unsupported(f"the row {table} with one name twice")
+        if any(re.fullmatch(r"_col_\d+", name) for name, _ in columns):
+            raise Unsupported(f"the row {table} with a column that nobody named")
+        return exp.Struct(
+            expressions=[
+                exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=column(id_))
+                for name, id_ in columns
+            ]
+        )
 
     def cte(self, name: str) -> tuple[exp.CTE, Scope] | None:
         """The definition that a table name means, and the scope that it is to be bound in."""

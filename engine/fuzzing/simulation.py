@@ -112,7 +112,6 @@ class Simulation:
             else:
                 for to in range(self.workers):
                     pieces[to].append(table)
-        schema = table.schema
         for rank, parts in pieces.items():
-            self.inboxes[fragment.id, rank] = pa.concat_tables(parts) if parts else schema.empty_table()
+            self.inboxes[fragment.id, rank] = pa.concat_tables(parts) if parts else table.slice(0, 0)
         self.actual[fragment.id] = Actual(rows, size, tuple(received))

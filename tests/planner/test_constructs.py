@@ -55,12 +55,66 @@ VALUES = [
 ]
 
 CLAUSES = [
-    "SELECT a FROM t ORDER BY a LIMIT ALL",
     "WITH RECURSIVE w AS (SELECT a FROM t), z AS (SELECT a + 1 AS a FROM w) SELECT * FROM z",
     "SELECT t.a, u.a, count(*) FROM t, u WHERE t.a = u.a GROUP BY CUBE (t.a, u.a)",
     "SELECT b AS k, s, count(*) FROM t GROUP BY CUBE (1, 2)",
     "SELECT b AS k, s, count(*) FROM t GROUP BY ROLLUP (k, s)",
+    "SELECT b, s, GROUPING_ID(), GROUPING_ID(b, s), GROUPING(b) FROM t GROUP BY ROLLUP (b, s)",
+    "SELECT b AS k, s, GROUPING_ID() FROM t GROUP BY GROUPING SETS ((k), (s)), CUBE (a % 2)",
+    "SELECT b, s, GROUPING_ID() AS g FROM t GROUP BY GROUPING SETS ((2), (1, 2), ()) HAVING GROUPING_ID() > 0",
+    "SELECT b, count(*) FROM t GROUP BY b HAVING GROUPING_ID() = 0",
 ]
+
+WHOLE_ROWS = [
+    "SELECT t FROM t",
+    "SELECT to_json(t), u.c FROM t JOIN u ON t.a = u.a",
+    "SELECT t, f FROM t FULL JOIN f USING (a)",
+    "SELECT t IS NULL, count(t), count(*) FROM u LEFT JOIN t ON t.a = u.a + 100 GROUP BY ALL",
+    "SELECT f, count(*) FROM f GROUP BY f ORDER BY f",
+    "SELECT count(DISTINCT t), max(t) FROM t",
+    "SELECT t.b, list(t ORDER BY t.a)[1].s FROM t GROUP BY t.b",
+    "SELECT a, (SELECT f FROM f WHERE f.a = t.a LIMIT 1) FROM t",
+    "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE to_json(u) = to_json(t))",
+    'SELECT q FROM (SELECT a AS "it\'s", b AS "x y" FROM t) AS q',
+    "WITH w AS (SELECT b, count(*) AS n FROM t GROUP BY b) SELECT w, w.n FROM w",
+    "SELECT x.n FROM (SELECT v AS x FROM v)",
+    "SELECT q.a FROM (SELECT t AS q FROM t)",
+]
+
+ROWS_IN = [
+    "SELECT a FROM t WHERE (a, b) NOT IN (SELECT a, c FROM u)",
+    "SELECT a FROM t WHERE (b, s) NOT IN (SELECT c, upper(s) FROM u WHERE c < 3)",
+    "SELECT a FROM t WHERE (b + 1, s, a) NOT IN (SELECT c, s, a FROM u WHERE c < 3) AND a > 2",
+    "SELECT a FROM t WHERE (a, b) NOT IN (SELECT a, c FROM e)",
+    "SELECT a, (b, s) IN (SELECT c, s FROM u) AS k FROM t",
+    "SELECT a, (b, s) IN (SELECT c, s FROM u WHERE c > 2) AS k FROM t ORDER BY k, a",
+    "SELECT a, (b, b) NOT IN (SELECT c, c FROM u) FROM t",
+    "SELECT a, (b > 1, b) IN (SELECT flag, c FROM u) FROM t",
+    "SELECT a FROM t WHERE NOT ((b, s) IN (SELECT c, s FROM u)) OR a < 3",
+    "SELECT b, count(*) FROM t GROUP BY b HAVING (b, count(*)) NOT IN (SELECT c, count(*) FROM u GROUP BY c)",
+    "SELECT a FROM t WHERE (NULL, b) NOT IN (SELECT a, c FROM u)",
+]
+
+LIMITS = [
+    "SELECT a FROM t ORDER BY a LIMIT ALL",
+    "SELECT a FROM t ORDER BY a LIMIT 10% OFFSET 2",
+    "SELECT b, a FROM t ORDER BY b, a LIMIT 33.3 PERCENT",
+    "SELECT a FROM t ORDER BY a LIMIT 50% OFFSET (SELECT 30)",
+    "SELECT count(*) FROM (SELECT a FROM t LIMIT 25%)",
+    "(SELECT a FROM t) UNION ALL (SELECT a FROM u) ORDER BY 1 LIMIT 5%",
+    "SELECT DISTINCT b FROM t ORDER BY b DESC LIMIT 50%",
+    "SELECT a FROM e LIMIT 10%",
+    "SELECT a AS z FROM t ORDER BY b + 1, a LIMIT (SELECT min(c) + 3 FROM u) OFFSET (SELECT 2)",
+    "SELECT a FROM t ORDER BY a LIMIT (SELECT 1 WHERE false) OFFSET 38",
+    "SELECT DISTINCT ON (b) b, a FROM t ORDER BY b, a LIMIT (SELECT 2)",
+    "SELECT count(*) FROM (SELECT a FROM t LIMIT (SELECT 3) OFFSET 1)",
+    "SELECT a FROM t LIMIT (SELECT a FROM u)",
+]
+
+
+@pytest.mark.parametrize("sql", WHOLE_ROWS + ROWS_IN + LIMITS)
+def test_rows(sql: str, database: Database) -> None:
+    assert_distributed(database, sql)
 
 
 @pytest.mark.parametrize("sql", LITERALS + FUNCTIONS + VALUES + CLAUSES)
@@ -72,6 +126,9 @@ REFUSED = {
     "SELECT b, count(*) FROM t GROUP BY GROUPING SETS ((), (b), (1))": "written in two ways",
     "SELECT b AS k, count(*) FROM t GROUP BY CUBE (k, b)": "written in two ways",
     "SELECT b, count(*) FROM t GROUP BY ROLLUP (t.b, b)": "written in two ways",
+    "SELECT Q FROM (SELECT a AS Big FROM t) AS q(Other)": "capital letters",
+    "SELECT q FROM (SELECT b, count(*) FROM t GROUP BY b) AS q": "a column that nobody named",
+    "SELECT q FROM (SELECT a, a FROM t) AS q": "one name twice",
     "SELECT COLUMNS(* REPLACE (a + 1 AS a)) FROM f": "COLUMNS of a star with REPLACE",
     "SELECT '{\"c.d\": 2}'::JSON -> 'c.d' FROM f": "otherwise than DuckDB",
     "WITH RECURSIVE w AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM w WHERE a < 4) SELECT * FROM w": "RECURSIVE",

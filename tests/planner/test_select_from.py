@@ -145,8 +145,6 @@ FALLBACKS = {
     "SELECT a FROM t USING SAMPLE 3 ROWS": "",
     "PIVOT t ON b USING count(*)": "",
     "UNPIVOT (SELECT a, b FROM t) ON a, b INTO NAME k VALUE v": "",
-    "SELECT a FROM t ORDER BY a LIMIT 25%": "LIMIT in percent",
-    "SELECT a FROM t ORDER BY a LIMIT (SELECT min(c) + 3 FROM u)": "LIMIT or OFFSET by a subquery",
     "SELECT id, st.* FROM n": "a star that stands for several columns",
     "SELECT a FROM t WHERE COLUMNS('a|b') > 1": "Columns in an expression",
     "SELECT * LIKE 't%' FROM t": "a star in an expression",
