@@ -107,6 +107,10 @@ class Estimator:
     def _filter(self, source: Estimate, plan: Filter) -> Estimate:
         if not isinstance(plan.input, Scan):
             return filtered(source, plan.predicates)
+        if plan.input.table.whole is not None:
+            # What row groups were left out for: statistics, and the sample, are of all of them.
+            whole = self(replace(plan, input=replace(plan.input, table=plan.input.table.whole)))
+            return scaled(whole, min(whole.rows, source.rows))
         estimate = sampled(plan, source)
         if estimate is None:
             estimate = filtered(source, plan.predicates)
@@ -151,6 +155,8 @@ class Estimator:
 
 def _scan(plan: Scan) -> Estimate:
     rows = max(plan.table.rows, 0.0)
+    if plan.table.whole is not None:
+        return scaled(_scan(replace(plan, table=plan.table.whole)), rows)
     columns = {}
     for id_, name in plan.outputs:
         known = plan.table.statistics.get(name)

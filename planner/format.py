@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from sord.planner.catalog import Table
 from sord.planner.cut_fragments import Cut
 from sord.planner.distribution import Replicated
 from sord.planner.estimate import Estimator
@@ -102,7 +103,7 @@ def describe_node(plan: Plan) -> str:
         whole = isinstance(plan.split, Replicated)
         split = "" if plan.split is None else ", all of it" if whole else f", split by {plan.split}"
         names = [id_ if id_ == name.lower() else f"{name} as {id_}" for id_, name in plan.outputs]
-        return f"Scan {plan.table.name} ({_short(names)}){split}"
+        return f"Scan {plan.table.name} ({_short(names)}){_read_of(plan.table)}{split}"
     if isinstance(plan, Values):
         return f"Values: {len(plan.rows)} row(s)" if plan.rows else "Empty"
     if isinstance(plan, Filter):
@@ -150,6 +151,17 @@ def describe_node(plan: Plan) -> str:
     if isinstance(plan, Exchange):
         return f"Exchange to {plan.target}"
     return type(plan).__name__
+
+
+def _read_of(table: Table) -> str:
+    """How much of a table is read, if not all."""
+    if table.of_all is None or table.files is None:
+        return ""
+    files, groups = table.of_all
+    kept = sum(len(file.row_groups) - len(file.skipped) for file in table.files)
+    parts = [f"{len(table.files)} of {files} files"] if files > 1 else []
+    parts += [f"{kept} of {groups} row groups"] if groups > files or not parts else []
+    return "".join(f", {part}" for part in parts)
 
 
 def _tree(plan: Plan, estimate: Estimator | None, depth: int, cut: Cut | None) -> list[str]:

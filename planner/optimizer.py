@@ -13,6 +13,7 @@ from sord.planner.order_joins import order_joins
 from sord.planner.outer_to_inner import outer_to_inner
 from sord.planner.prune_columns import prune_columns
 from sord.planner.prune_files import prune_files
+from sord.planner.prune_row_groups import prune_row_groups
 from sord.planner.push_aggregates import push_aggregates
 from sord.planner.push_filters import push_filters
 from sord.planner.reduce_aggregates import reduce_aggregates
@@ -28,6 +29,7 @@ LOGICAL_PASSES: tuple[LogicalPass, ...] = (
     outer_to_inner,
     push_filters,
     prune_files,
+    prune_row_groups,
     prune_columns,
     reduce_aggregates,
     order_joins,

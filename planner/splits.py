@@ -97,21 +97,29 @@ def _overlaps(file: File, column: str, low: int | None, high: int | None) -> boo
 def assign(files: tuple[File, ...], workers: int) -> list[list[Part]]:
     """For each worker consecutive row groups, about equal bytes.
 
-    Consecutive, so that a worker opens few files and the same ones in every query.
+    Consecutive, so that a worker opens few files and the same ones in every query. What files skip counts for
+    nothing and is read over by whoever has the row groups around it.
     """
-    total = sum(file.bytes for file in files)
+    total = sum(file.bytes * file.kept_rows / max(file.rows, 1) for file in files)
     result: list[list[Part]] = [[] for _ in range(workers)]
     seen = 0.0
     for file in files:
         row = 0
-        for rows in file.row_groups:
+        owners = set()
+        for number, rows in enumerate(file.row_groups):
+            if number in file.skipped:
+                row += rows
+                continue
             size = file.bytes * rows / max(file.rows, 1)
             rank = min(int((seen + size / 2) * workers / max(total, 1)), workers - 1)
             seen += size
             mine = result[rank]
-            if mine and mine[-1][0] is file and mine[-1][2] == row:
+            owners.add(rank)
+            if mine and mine[-1][0] is file:
                 mine[-1] = (file, mine[-1][1], row + rows)
             else:
                 mine.append((file, row, row + rows))
             row += rows
+        if len(owners) == 1:
+            result[owners.pop()][-1] = (file, 0, file.rows)
     return result

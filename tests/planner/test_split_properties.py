@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sord.places import states
 from sord.planner.catalog import Clustering, File
 from sord.planner.cut_fragments import partition_number
 from sord.planner.distribution import Distribution, Hashed, Ranged, Spread
@@ -39,6 +40,32 @@ def test_row_groups_are_assigned_once_and_in_order(files: list[list[int]], worke
     assert ranges == sorted(ranges)
     rows = Counter((path, row) for path, first, last in ranges for row in range(first, last))
     assert rows == Counter((file.path, row) for file in table for row in range(file.rows))
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(1, 50), st.booleans()), min_size=1, max_size=6), min_size=1, max_size=5
+    ),
+    st.integers(1, 9),
+)
+def test_what_is_skipped_counts_for_nobody(files: list[list[tuple[int, bool]]], workers: int) -> None:
+    """Every row group that isn't skipped goes to one worker, a file that has one reader is read as a whole."""
+    table = tuple(
+        File(
+            f"{number}.parquet", sum(rows for rows, _ in groups), sum(rows for rows, _ in groups),
+            tuple(rows for rows, _ in groups), skipped=frozenset(i for i, (_, kept) in enumerate(groups) if not kept),
+        )
+        for number, groups in enumerate(files)
+    )  # fmt: skip
+    parts = [part for worker in assign(table, workers) for part in worker]
+    for file, groups in zip(table, files, strict=True):
+        mine = [(first, last) for one, first, last in parts if one is file]
+        assert len(mine) != 1 or mine == [(0, file.rows)]
+        row = 0
+        for rows, kept in groups:
+            covering = [first for first, last in mine if first <= row and row + rows <= last]
+            assert len(covering) == 1 if kept else len(covering) <= 1
+            row += rows
 
 
 @st.composite
@@ -120,7 +147,7 @@ def test_every_row_is_read_by_one_worker(
         keys = [None if key is None else next(ascending) for key in keys]
     folder = tmp_path_factory.mktemp("split")
     paths = _write(folder, keys, sorted(cuts), size)
-    table = read_table(connection, "t", Source(tuple(paths)), paths)
+    table = read_table(connection, "t", Source(tuple(paths)), states(paths), {})
     outputs = (("k", "k"), ("row", "row"))
     splits: list[Distribution] = [Spread()]
     splits.append(Ranged(frozenset({"k"}), tuple(sorted(bounds[: workers - 1]))))
