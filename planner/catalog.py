@@ -171,6 +171,8 @@ class Table:
     footers: Footers | None = field(default=None, compare=False)
     whole: Table | None = field(default=None, compare=False)
     """The table before files and row groups were left out that have no row for a filter: statistics are of this."""
+    hidden: tuple[str, ...] = ()
+    """Columns that no star stands for."""
     of_all: tuple[int, int] | None = None
     """If not all files are read: how many there are, and how many row groups they have."""
 

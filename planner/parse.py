@@ -18,8 +18,10 @@ from sord.planner.methods import methods
 from sord.planner.normalise import normalise, selected
 from sord.planner.normalise_unnest import normalise_unnests
 from sord.planner.read import read
+from sord.planner.render import literal
 from sord.planner.syntax import check_reading
 from sord.planner.using import mark_using, resolve_using
+from sord.planner.virtual_columns import visible_columns, with_virtual_columns
 
 _VIEW_DEPTH = 64
 
@@ -51,6 +53,7 @@ def parse(sql: str, catalog: Catalog) -> Statement:
             f'"{name}"': {f'"{column}"': "int" for column, _ in table.columns}
             for name, table in tables.items()
         },
+        visible=visible_columns(tables),
         dialect="duckdb",
     )
     try:
@@ -154,18 +157,23 @@ def _resolve_tables(
                 _expand(node, view, catalog, tables, depth)
                 continue
             table = catalog.table(*name, view=inside)
+            if table is not None and table.files is not None and table.name != node.name.lower():
+                table = with_virtual_columns(table, table.function, [literal(node.name)], tree, catalog)
         elif isinstance(node.this, (exp.Func, exp.ReadParquet)):
             function = node.this
             called = function.name if isinstance(function, exp.Anonymous) else function.sql_name().lower()
             parts = [function.this] if isinstance(function, exp.ReadCSV) else []
-            table = catalog.scan(called, [part.sql("duckdb") for part in parts + function.expressions])
+            arguments = [part.sql("duckdb") for part in parts + function.expressions]
+            table = catalog.scan(called, arguments)
+            table = with_virtual_columns(table, called, arguments, tree, catalog)
         else:
             raise Unsupported(f"{type(node.this).__name__} in FROM")
         if table is None:
             raise Unsupported(f"{node.sql('duckdb')} is not a table that can be scanned in parts")
         if any(node.args.get(option) for option in ("sample", "pivots", "when", "ordinality")):
             raise Unsupported("TABLESAMPLE or PIVOT on a table")
-        tables[table.name] = table
+        if tables.setdefault(table.name, table).hidden != table.hidden:
+            raise Unsupported("a file whose virtual columns are asked for in two ways")
         alias = node.args.get("alias") or exp.TableAlias(
             this=exp.to_identifier(_alias(node, table), quoted=True)
         )

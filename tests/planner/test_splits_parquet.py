@@ -149,3 +149,25 @@ def test_row_groups_of_all_shapes(tmp_path: Path, workers: int) -> None:
     )
     same("SELECT count(*) AS n, max(k) AS k FROM none", catalog, (workers,))
     same("SELECT t.k FROM t LEFT JOIN none USING (k) WHERE t.k < 5", catalog, (workers,))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT filename, count(*) AS n FROM '{}/days/**/*.parquet' GROUP BY 1",
+        "SELECT *, filename FROM read_parquet('{}/days/*/[ab].parquet') t WHERE t.filename LIKE '%a.parquet' AND x < 9",
+        "SELECT * FROM '{}/days/*/[ab].parquet' WHERE filename LIKE '%b.parquet' AND file_row_number = 7",
+        "SELECT max(filename), * EXCLUDE (x) FROM '{}/days/*/[ab].parquet' GROUP BY ALL",
+        "SELECT COLUMNS(*), filename FROM '{}/evolved/[12].parquet'",
+        "SELECT f, sum(x) FROM (SELECT filename AS f, * FROM '{}/days/*/[ab].parquet') GROUP BY f",
+        "SELECT u, filename FROM '{}/days/*/[ab].parquet' AS t(u)",
+        "SELECT a.filename, count(*) FROM '{}/days/*/a.parquet' a JOIN '{}/days/*/b.parquet' b USING (x) GROUP BY ALL",
+    ],
+)
+def test_virtual_columns(folder: Path, sql: str) -> None:
+    same(sql.format(folder, folder))
+
+
+def test_virtual_columns_that_might_be_something_else(folder: Path) -> None:
+    with pytest.raises(Unsupported):
+        plan(f"SELECT x AS filename FROM '{folder}/days/*/a.parquet' WHERE filename LIKE '%a%'")
