@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from sord.planner.catalog import Function, Table, View
 
 
-_ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
+_SEQUENCES = re.compile(r"\b(sequence|attach|import)\b", re.IGNORECASE)
+"""In statements after which there may be some."""
 _TAKEN = re.compile(r"(exchange|reduced)_\d+", re.IGNORECASE)
 """Names that the planner gives to what fragments read."""
 
@@ -51,6 +52,8 @@ class Catalog:
         """By path."""
         self._named: dict[str, Source] = {}
         """By the names that were made up for them."""
+        self._counts = False
+        """Whether there may be sequences."""
         self._analyses: Analyses | None = None
         self._language = Language(self._own, self.lock)
 
@@ -88,6 +91,7 @@ class Catalog:
             self._stored.forget()
             self._language.executed(text)
             self.session.executed(text)
+            self._counts = self._counts or _SEQUENCES.search(text) is not None
 
     def analyze(self, *name: str, columns: Sequence[str] = ()) -> bool:
         """Keep statistics and a sample of a table; False if there is no such table.
@@ -161,8 +165,9 @@ class Catalog:
         """
         from sord.planner.catalog import Unsupported
 
-        if self.session.reorders and _ORDERED.search(text):
-            raise Unsupported("default_null_order or default_order has been changed")
+        refusal = self.session.refusal(text)
+        if refusal is not None:
+            raise Unsupported(refusal)
         with self.lock:
             for name, kind in self._entries.definitions():
                 if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE):
@@ -220,6 +225,9 @@ class Catalog:
     def describe(self, sql: str) -> list[tuple[str, str]]:
         """Names and DuckDB types of a query's columns. Raises DuckDB's error for a wrong query."""
         with self.lock:
+            if self._counts:
+                # DuckDB executes what advances a sequence as soon as it makes a relation.
+                return [row[:2] for row in self.database.sql(f"DESCRIBE {sql}").fetchall()]
             relation = self.database.sql(sql)
             return list(zip(relation.columns, map(str, relation.types), strict=True))
 

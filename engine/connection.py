@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -206,6 +207,11 @@ class Connection:
         """Start a plan on the fleet. For relations."""
         execution = self.coordinator.run(plan, self.catalog.session.travelling)
         self._executions.add(execution)
+        seconds = self.catalog.session.seconds
+        if seconds:
+            timer = threading.Timer(seconds, _expired, (weakref.ref(execution),))
+            timer.daemon = True
+            timer.start()
         return execution
 
     def _read_statistics(self, names: list[str]) -> None:
@@ -312,6 +318,12 @@ class Connection:
         """Raises :class:`sord.Error` if it has been closed."""
         if self._closed:
             raise Error("this connection has been closed")
+
+
+def _expired(reference: weakref.ref[Execution]) -> None:
+    execution = reference()
+    if execution is not None:
+        execution.cancel("the query exceeded the maximum execution time")
 
 
 def _embedded(options: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:

@@ -60,6 +60,11 @@ def enclosed(text: str) -> Enclosed | None:
     if start is None or start >= len(tokens) or words[start] not in _QUERIES:
         return None
     end = len(tokens)
+    if words[-2:] == ["WITH", "DATA"]:
+        end -= 2
+    elif words[-3:] == ["WITH", "NO", "DATA"]:
+        # Nothing to compute.
+        return None
     if words[0] == "INSERT":
         depth = 0
         for position in range(start, len(tokens)):

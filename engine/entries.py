@@ -30,6 +30,8 @@ class Entry(NamedTuple):
     temporary: bool
     sql: str | None
     """CREATE VIEW as DuckDB writes it; None for a table."""
+    collated: bool
+    """Whether a table has columns with a collation."""
 
     @property
     def place(self) -> Place:
@@ -141,8 +143,10 @@ class Entries:
     def _known(self) -> dict[tuple[str, str, str], Entry]:
         if self._entries is None:
             rows = self._database.execute(
-                "SELECT database_name, schema_name, view_name, temporary, sql FROM duckdb_views() WHERE NOT internal "
-                "UNION ALL SELECT database_name, schema_name, table_name, temporary, NULL FROM duckdb_tables()"
+                "SELECT database_name, schema_name, view_name, temporary, sql, false FROM duckdb_views() "
+                "WHERE NOT internal UNION ALL "
+                "SELECT database_name, schema_name, table_name, temporary, NULL, sql ILIKE '% COLLATE %' "
+                "FROM duckdb_tables()"
             ).fetchall()
             places = self._database.execute(
                 "SELECT lower(database_name), lower(schema_name) FROM duckdb_schemas() WHERE database_name <> 'system'"

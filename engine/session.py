@@ -10,19 +10,32 @@ import weakref
 
 import duckdb
 
+_HIDDEN = ("old_implicit_casting", "error_on_division_by_zero")
+"""Settings that DuckDB has and doesn't list."""
+
 _TRAVELLING = (
-    "TimeZone", "Calendar", "default_null_order", "default_order", "default_collation", "integer_division",
-    "ieee_floating_point_ops", "old_implicit_casting", "scalar_subquery_error_on_multiple_rows",
+    *_HIDDEN, "TimeZone", "Calendar", "default_null_order", "default_order", "default_collation", "integer_division",
+    "ieee_floating_point_ops", "scalar_subquery_error_on_multiple_rows",
     "order_by_non_integer_literal", "binary_as_string", "disable_timestamptz_casts", "parquet_can_have_nan",
     "dialect_compatibility_mode", "max_expression_depth", "enable_geoparquet_conversion",
 )  # fmt: skip
 """Settings that change answers: what a user sets for the connection holds for all workers."""
 
-_ORDERING = ("default_null_order", "default_order")
-"""Settings that change what ORDER BY means: sqlglot leaves out what is the default without them."""
+_REFUSED = {
+    "default_null_order": r"\border\s+by\b",
+    "default_order": r"\border\s+by\b",
+    "default_collation": "",
+    "file_search_path": "",
+    "scalar_subquery_error_on_multiple_rows": r"\(\s*(select|from|with|table|values)\b",
+}
+"""Settings that change what the planner takes for granted, and in which texts: sqlglot leaves out ASC and NULLS LAST,
+rows are moved by hashes of texts, the planner finds files by a connection of its own, and a scalar subquery of several
+rows is an error."""
 
-_LOCAL = ("TimeZone", "search_path")
-"""Settings that a new cursor doesn't take over."""
+_LOCAL = (
+    *_TRAVELLING, "search_path", "preserve_insertion_order", "errors_as_json", "file_search_path", "max_execution_time",
+)  # fmt: skip
+"""Settings of a connection that new cursors are to have too: DuckDB's SET is for one connection, but for some names."""
 
 _PRIVATE = re.compile(r"\b(temp|temporary|variable|prepare)\b", re.IGNORECASE)
 _SETTING = re.compile(r"\b(set|reset|use|pragma)\b", re.IGNORECASE)
@@ -43,10 +56,12 @@ class Session:
         self.in_transaction = False
         """Whether BEGIN has opened one that no COMMIT or ROLLBACK has ended."""
         self.closed = False
-        self.reorders = False
-        """Whether ORDER BY without further words doesn't mean ASC NULLS LAST."""
+        self._refused: list[str] = []
+        """Settings that have been changed and that the planner doesn't know how to obey."""
         self.keeps_order = True
         """Whether DuckDB gives ordered rows on in their order."""
+        self.seconds = 0.0
+        """The maximum execution time of a query; 0 means none."""
         self.travelling: dict[str, str] = {}
         """Settings that a user has changed and that the workers need, name to value."""
 
@@ -74,6 +89,13 @@ class Session:
             self.in_transaction = transactions[-1].lower() in ("begin", "start")
         if _SETTING.search(text):
             self._note_settings()
+
+    def refusal(self, text: str) -> str | None:
+        """Why a query may mean something else in this session than it does to the planner."""
+        for name in self._refused:
+            if re.search(_REFUSED[name], text, re.IGNORECASE):
+                return f"the setting {name} has been changed"
+        return None
 
     def interrupt(self) -> None:
         """Cancel what runs on any of the connections."""
@@ -113,7 +135,8 @@ class Session:
         current = _settings(self._database)
         changed = {name: value for name, value in current.items() if value != self._defaults.get(name)}
         self.travelling = {name: value for name, value in changed.items() if name in _TRAVELLING}
-        self.reorders = any(name in changed for name in _ORDERING)
+        self._refused = [name for name in _REFUSED if name in changed]
+        self.seconds = float(current["max_execution_time"]) / 1000
         self.keeps_order = "preserve_insertion_order" not in changed
         self._local = {name: value for name, value in changed.items() if name in _LOCAL}
         if self._local.get("search_path") in ("main", "memory", "memory.main"):
@@ -121,10 +144,11 @@ class Session:
 
 
 def _settings(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    names = ", ".join(
-        f"'{name}'" for name in dict.fromkeys((*_TRAVELLING, *_LOCAL, "preserve_insertion_order"))
+    names = ", ".join(f"'{name}'" for name in _LOCAL)
+    hidden = " UNION ALL ".join(f"SELECT '{name}', current_setting('{name}')::VARCHAR" for name in _HIDDEN)
+    rows = connection.execute(
+        f"SELECT name, value FROM duckdb_settings() WHERE name IN ({names}) UNION ALL {hidden}"
     )
-    rows = connection.execute(f"SELECT name, value FROM duckdb_settings() WHERE name IN ({names})")
     return dict(rows.fetchall())
 
 

@@ -43,6 +43,9 @@ class Stored:
         """A table of DuckDB's own or a frame."""
         from sord.planner.catalog import Table, Unsupported
 
+        if entry.collated:
+            # Arrow doesn't know of it, nor does a hash.
+            raise Unsupported(f"a collation in the table {entry.name}")
         place = {MAIN: "", TEMPORARY: "" if entry.sql else "temp."}.get(entry.place)
         if place is None:
             place = f"{entry.schema}." if entry.place[0] == MAIN[0] else f"{entry.database}.{entry.schema}."

@@ -89,9 +89,9 @@ class Execution:
         """Wait until nothing runs on the workers any more; False if it takes longer. Raises nothing."""
         return self._query.ended.wait(timeout)
 
-    def cancel(self) -> None:
+    def cancel(self, reason: str = "the query was cancelled") -> None:
         """Stop the query everywhere. Its reader gets :class:`~sord.exec.errors.QueryCancelled`."""
-        self._query.cancel()
+        self._query.cancel(reason)
 
     def close(self) -> None:
         """Stop the query if it runs, and free its rows. Idempotent."""

@@ -18,7 +18,7 @@ _STRUCTURE = (
     exp.Star, exp.Distinct, exp.Filter, exp.Where, exp.Extract, exp.Substring, exp.Coalesce, exp.Nullif, exp.Order,
     exp.Ordered, exp.Window, exp.WindowSpec, exp.Array, exp.Bracket, exp.Trim, exp.BitwiseAnd, exp.BitwiseOr,
     exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.BitwiseNot, exp.Slice, exp.Struct, exp.PropertyEQ, exp.ToMap,
-    exp.Lambda, exp.Comprehension, exp.AtTimeZone, exp.Collate, exp.SimilarTo, exp.Glob, exp.ByteString, exp.RawString,
+    exp.Lambda, exp.Comprehension, exp.AtTimeZone, exp.SimilarTo, exp.Glob, exp.ByteString, exp.RawString,
     exp.ColumnDef, exp.JSONPath, exp.JSONPathPart, exp.Dot, exp.Distance, exp.WithinGroup, exp.Grouping,
     exp.GroupingId, exp.IgnoreNulls, exp.RespectNulls, exp.BitwiseXor, exp.Try,
 )  # fmt: skip
@@ -68,6 +68,9 @@ def check_expression(expression: exp.Expr, catalog: Catalog) -> None:
     What functions there are has been checked on DuckDB's reading of the text: see ``check_functions``.
     """
     for node in expression.walk():
+        if isinstance(node, exp.Collate):
+            # Neither Arrow nor a hash knows of it.
+            raise Unsupported("COLLATE")
         if isinstance(node, _STRUCTURE) or aggregate_name(node) is not None:
             continue
         if isinstance(node, exp.IgnoreNulls) and isinstance(node.this, exp.AnyValue):
