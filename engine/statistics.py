@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import duckdb
 
@@ -78,9 +79,11 @@ def _statistics(
     footers: TableFooters, column: str, type_: str, clustered: bool, total: float
 ) -> ColumnStatistics:
     """What the row groups say of a column together."""
-    low = high = nulls = counted = None
+    nulls = counted = None
     physical = ""
     groups = values = size = dictionary = rows = with_nulls = with_counts = 0
+    lows: list[float] = []
+    highs: list[float] = []
     for kind, chunk in footers.chunks(column):
         physical = kind.physical
         groups += 1
@@ -98,10 +101,11 @@ def _statistics(
         least, most = kind.bound(chunk.low), kind.bound(chunk.high)
         if isinstance(least, bytes) or isinstance(most, bytes):
             continue
-        if least is not None and (low is None or float(least) / scale < low):
-            low = float(least) / scale
-        if most is not None and (high is None or float(most) / scale > high):
-            high = float(most) / scale
+        if least is not None:
+            lows.append(float(least) / scale)
+        if most is not None:
+            highs.append(float(most) / scale)
+    low, high = min(lows, default=None), max(highs, default=None)
     return _column(
         type_,
         physical,
@@ -113,6 +117,8 @@ def _statistics(
         dictionary,
         rows / max(groups, 1),
         counted / groups if counted is not None and with_counts == groups else None,
+        sum(1 for bound in lows if bound == low) + sum(1 for bound in highs if bound == high),
+        type_ in ("VARCHAR", "BLOB") and not dictionary and _makes_dictionaries(footers),
         clustered,
         total,
     )
@@ -129,6 +135,8 @@ def _column(
     dictionary: int,
     rows_per_group: float,
     counted: float | None,
+    extremes: int,
+    refused: bool,
     clustered: bool,
     total: float,
 ) -> ColumnStatistics:
@@ -142,12 +150,17 @@ def _column(
         in_group = _distinct_in_group(
             _PHYSICAL.get(physical), size / groups, dictionary / groups, rows_per_group
         )
+    if in_group is None and refused:
+        in_group = rows_per_group  # a writer that makes dictionaries found too many values for one
+    span = _span(type_, minimum, maximum)
     distinct = None
-    if in_group is not None:
-        distinct = in_group * groups if clustered else total_distinct(in_group, rows_per_group, values)
-    if (type_ in INTEGERS or type_ == "DATE") and minimum is not None and maximum is not None:
-        span = min(maximum - minimum + 1, values)
-        distinct = span if distinct is None else min(distinct, span)
+    if in_group is not None and clustered:
+        # Neighbours share a value, unless it ends where the row group does.
+        distinct = in_group * groups - (groups - 1) * (1 - min(in_group / rows_per_group, 1))
+    elif in_group is not None:
+        distinct = distinct_in_all(in_group, rows_per_group, values, extremes, span)
+    if math.isfinite(span):
+        distinct = min(span, values if distinct is None else distinct)
     if type_ in ("VARCHAR", "BLOB"):
         few = in_group is not None and in_group < rows_per_group / 8
         width = 4.0 + (dictionary / groups / max(in_group or 1.0, 1.0) if few else size / values)
@@ -158,6 +171,43 @@ def _column(
     else:
         width = _WIDTHS.get(type_, 8.0)
     return ColumnStatistics(distinct, minimum, maximum, fraction, width)
+
+
+def _span(type_: str, minimum: float | None, maximum: float | None) -> float:
+    """How many values of the type there are between two, both included; infinite where that says nothing."""
+    if minimum is None or maximum is None:
+        return math.inf
+    if type_ in INTEGERS or type_ == "DATE":
+        return maximum - minimum + 1
+    if type_.startswith("DECIMAL"):
+        return (maximum - minimum) * 10.0 ** int(type_[:-1].split(",")[1]) + 1
+    return math.inf
+
+
+def distinct_in_all(in_group: float, rows_per_group: float, rows: float, extremes: int, span: float) -> float:
+    """Distinct values of a column whose row groups have ``in_group`` each on average.
+
+    If rows lie at random each row group is a sample. If they don't, as when the rows of one order lie together,
+    row groups have more values of their own than a sample would, and that shows in their minima and maxima: of the
+    row groups, that share has the column's lowest value that has any other one. ``extremes`` is in how many the
+    minimum is the lowest, and the maximum the highest value of all; ``span`` bounds the values that there can be.
+    """
+    groups = rows / rows_per_group
+    random = total_distinct(in_group, rows_per_group, rows)
+    chances = 2 * (groups - 1)
+    if chances < 2 or extremes < 2:
+        return random
+    share = in_group / random
+    if extremes - 2 >= share * chances - 2 * math.sqrt(share * max(1 - share, 0.0) * chances):
+        return random
+    most = in_group * groups
+    if math.isfinite(span):
+        most = min(most, span * -math.expm1(groups * math.log1p(-min(in_group / span, 0.999999))))
+    return max(random, min(in_group * chances / max(extremes - 2, 0.5), most))
+
+
+def _makes_dictionaries(footers: TableFooters) -> bool:
+    return any(chunk.dictionary for column in footers.names for _, chunk in islice(footers.chunks(column), 1))
 
 
 def _distinct_in_group(width: int | None, size: float, dictionary: float, rows: float) -> float | None:

@@ -14,6 +14,8 @@ from sord.planner.render import expression_sql
 
 _ENOUGH = 20
 """Rows of a sample from which distinct values are told."""
+FEW = 0.5
+"""The share of rows below which what is left may be only a part of the ranges of columns."""
 _SATURATED = 0.9
 """The share of distinct rows in a sample from which on it can't tell many from very many."""
 
@@ -53,6 +55,12 @@ class ColumnEstimate:
     origin: Origin | None = None
     domain: float | None = None
     """Distinct values between minimum and maximum before rows were dropped for other reasons; None: ``distinct``."""
+    partial: bool = False
+    """Whether so many rows were dropped for other reasons that a part of that range may be all that is left."""
+    part: float = 1.0
+    """The share of that range in which all values lie; which part it is isn't known."""
+    sorts: bool | None = None
+    """Whether it is a column by whose values its table's rows lie; None if that isn't known of any."""
     nulls: float = 0.0
     """The share of rows in which it is NULL."""
     filtered: str = ""
@@ -156,7 +164,10 @@ class Estimate:
                 days = column.maximum - column.minimum
                 per = {"YEAR": 365.25, "MONTH": 12, "DAY": 31}.get(expression.name.upper(), 1)
                 return max(1.0, days / per + 1 if expression.name.upper() == "YEAR" else float(per))
-        return max(1.0, min(max(used, default=1.0), self.rows, 1e4 if used else 1.0))
+        most = 1e4
+        if isinstance(expression, exp.Substring) and isinstance(expression.args.get("length"), exp.Literal):
+            most = 10.0 ** min(max(int(expression.args["length"].name) - 1, 1), 5)
+        return max(1.0, min(max(used, default=1.0), self.rows, most if used else 1.0))
 
 
 def _product(numbers: Iterable[float]) -> float:
@@ -172,8 +183,11 @@ def scaled(source: Estimate, rows: float) -> Estimate:
     """Fewer rows have fewer distinct values: Yao's formula, in Cardenas's approximation."""
     if rows >= source.rows:
         return Estimate(rows, source.columns)
+    few = rows < FEW * source.rows
     columns = {
-        id_: replace(column, distinct=drawn(column.distinct, source.rows, rows))
+        id_: replace(
+            column, distinct=drawn(column.distinct, source.rows, rows), partial=few or column.partial
+        )
         for id_, column in source.columns.items()
     }
     return Estimate(rows, columns)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from sord.planner.cardinality import ColumnEstimate, Estimate, scaled
-from sord.planner.expressions import column, column_id, references, substitute
+from sord.planner.expressions import column, column_id, substitute
 from sord.planner.join_size import join
 from sord.planner.logical import (
     Aggregate,
@@ -35,8 +35,6 @@ from sord.planner.render import expression_sql
 from sord.planner.sampled import sampled, with_origins
 from sord.planner.selectivity import filtered
 
-_FEW = 0.5
-"""The share of rows below which a filter may have left only a part of the ranges of other columns."""
 _LIST = 4.0
 """Elements of a list."""
 
@@ -114,15 +112,6 @@ class Estimator:
         estimate = sampled(plan, source)
         if estimate is None:
             estimate = filtered(source, plan.predicates)
-            if estimate.rows < _FEW * source.rows:
-                # Which part of the range of other columns is left isn't known: a year has a range of days, a month
-                # hasn't.
-                used = references(*plan.predicates)
-                unsure = {
-                    id_: known if id_ in used else replace(known, minimum=None, maximum=None, domain=None)
-                    for id_, known in estimate.columns.items()
-                }
-                estimate = Estimate(estimate.rows, unsure)
         names = {id_: column(name) for id_, name in plan.input.outputs}
         where = sorted(self._text(predicate, names) for predicate in plan.predicates)
         base = f"{plan.input.table.name} {where} "
@@ -147,16 +136,35 @@ class Estimator:
                 estimate.columns.get(side.columns[position], ColumnEstimate(estimate.rows))
                 for side, estimate in zip(plan.inputs, sides, strict=True)
             ]
-            columns[id_] = ColumnEstimate(
-                max(part.distinct for part in parts), width=max(part.width for part in parts)
-            )
+            columns[id_] = _union(parts)
+        if not plan.all:
+            outputs = [column(id_) for id_ in plan.outputs]
+            rows = Estimate(rows, columns).distinct(outputs)
+            if plan.kind == "intersect":
+                rows = min(rows, *(side.rows for side in sides))
         return Estimate(rows, columns)
+
+
+def _union(parts: list[ColumnEstimate]) -> ColumnEstimate:
+    """A column of rows from several inputs: the values of one are taken to be among those of another."""
+    low = [part.minimum for part in parts if part.minimum is not None]
+    high = [part.maximum for part in parts if part.maximum is not None]
+    return ColumnEstimate(
+        max(part.distinct for part in parts),
+        min(low) if len(low) == len(parts) else None,
+        max(high) if len(high) == len(parts) else None,
+        max(part.width for part in parts),
+        all(part.known for part in parts),
+        domain=max(part.values for part in parts),
+        partial=any(part.partial for part in parts),
+    )
 
 
 def _scan(plan: Scan) -> Estimate:
     rows = max(plan.table.rows, 0.0)
     if plan.table.whole is not None:
         return scaled(_scan(replace(plan, table=plan.table.whole)), rows)
+    sorting = {one.column for one in plan.table.clusterings if len(one.row_groups) > 1}
     columns = {}
     for id_, name in plan.outputs:
         known = plan.table.statistics.get(name)
@@ -177,6 +185,7 @@ def _scan(plan: Scan) -> Estimate:
             distinct is not None,
             dict(known.common),
             domain=number,
+            sorts=name in sorting if sorting else None,
             nulls=known.null_fraction or 0.0,
         )
     if plan.table.sample is not None:
@@ -193,11 +202,22 @@ def _unknown(rows: float) -> float:
 def _project(source: Estimate, plan: Project) -> Estimate:
     columns = {}
     for id_, expression in plan.outputs:
-        known = source.columns.get(column_id(expression) or "")
-        columns[id_] = known or ColumnEstimate(
-            source.distinct([expression]), origin=source.origin(expression)
-        )
+        known = source.columns.get(column_id(_uncast(expression)) or "")
+        if known is None:
+            known = ColumnEstimate(source.distinct([expression]), origin=source.origin(expression))
+        elif isinstance(expression, exp.Cast):
+            known = replace(
+                known, common={}, origin=source.origin(expression), filtered="", joined=frozenset()
+            )
+        columns[id_] = known
     return Estimate(source.rows, columns)
+
+
+def _uncast(expression: exp.Expr) -> exp.Expr:
+    """What is cast to a number, as sides of unions are: that changes no value much."""
+    if isinstance(expression, exp.Cast) and expression.to.this in exp.DataType.NUMERIC_TYPES:
+        return _uncast(expression.this)
+    return expression
 
 
 def _aggregate(source: Estimate, plan: Aggregate) -> Estimate:
@@ -210,7 +230,9 @@ def _aggregate(source: Estimate, plan: Aggregate) -> Estimate:
         known = source.columns.get(column_id(expression) or "")
         # Every value is there once, which a sample of the input doesn't tell of.
         columns[id_] = (
-            replace(known, distinct=min(known.distinct, rows), common={}, origin=None, filtered="")
+            replace(
+                known, distinct=min(known.distinct, rows), common={}, origin=None, filtered="", sorts=None
+            )
             if known
             else ColumnEstimate(rows)
         )

@@ -8,16 +8,21 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from sord.planner.cardinality import ColumnEstimate, Estimate, scaled
+from sord.planner.cardinality import FEW, ColumnEstimate, Estimate, scaled
 from sord.planner.expressions import column_id
 from sord.planner.render import expression_sql
 from sord.planner.selectivity import filtered
+from sord.planner.selectivity import residual as residual_share
 
 _SURE = 10
 """Pairs of rows of two samples that have to be found to be believed."""
 _UNIQUE = 0.9
 """The share of distinct values from which on a column is taken for a key that others refer to."""
 
+_DAYS = 31.0
+"""Of a month: what has no more values than this comes around in calendars."""
+_ROUGHLY = 2.0
+"""By how much an estimate is off easily."""
 _ALONE = 0.02
 """The share of rows that an anti join leaves at least."""
 
@@ -35,6 +40,9 @@ class _Meeting:
     right: float
     distinct: float
     """Distinct keys that both sides have."""
+    left_range: float = 1.0
+    """The share of the left side's range of keys that the right one has, if each of its rows has another key."""
+    right_range: float = 1.0
 
 
 def join(
@@ -56,12 +64,16 @@ def join(
     rows = left.rows * right.rows * meeting.pairs
     inner = kind == "inner"
     sides = {
-        **(scaled(left, left.rows * meeting.left) if inner else left).columns,
-        **scaled(right, right.rows * meeting.right).columns,
+        **(_part(left, meeting.left, meeting.left_range) if inner else left).columns,
+        **_part(right, meeting.right, meeting.right_range).columns,
     }
     result = Estimate(rows, _joined_columns(Estimate(rows, sides), left, right, keys, meeting, rows))
-    if residual:
-        result = filtered(result, residual) if inner else scaled(result, rows * 0.5 ** len(residual))
+    if inner and residual:
+        narrowed = filtered(result, residual)
+        share = residual_share(result, residual, (left.columns.keys(), right.columns.keys()))
+        result = Estimate(result.rows * share, scaled(narrowed, result.rows * share).columns)
+    elif residual:
+        result = scaled(result, rows * 0.5 ** len(residual))
     if kind in ("left", "full"):
         alone = left.rows * (1 - meeting.left)
         total = max(result.rows + alone, left.rows, 1e-9)
@@ -79,6 +91,27 @@ def join(
     return result
 
 
+def _part(side: Estimate, share: float, of_range: float) -> Estimate:
+    """What of a side has a partner. Of a calendar that reaches beyond the other side, the weeks are left too."""
+    result = scaled(side, side.rows * share)
+    if of_range >= FEW:
+        return result
+    return Estimate(
+        result.rows,
+        {
+            id_: _of_calendar(column, side.columns[id_].distinct, of_range)
+            for id_, column in result.columns.items()
+        },
+    )
+
+
+def _of_calendar(column: ColumnEstimate, distinct: float, share: float) -> ColumnEstimate:
+    """A part of a calendar has few of its weeks and years, and all days of a week."""
+    number = min(column.distinct, max(distinct * share, _DAYS))
+    part = max(column.part * share, number / column.values)
+    return replace(column, distinct=number, domain=max(number, 1.0), part=min(part, 1.0))
+
+
 def _meet(left: Estimate, right: Estimate, keys: Keys) -> _Meeting:
     if not keys:
         return _Meeting(1.0, 1.0, 1.0, 1.0)
@@ -91,15 +124,22 @@ def _meet(left: Estimate, right: Estimate, keys: Keys) -> _Meeting:
             min(1.0, distinct_left / distinct_right),
             fewest,
         )
-    share_left = share_right = 1.0
+    share_left = share_right = range_left = range_right = 1.0
     for a, b in keys:
-        shares = _overlap(_column(left, a), _column(right, b))
-        share_left, share_right = share_left * shares[0], share_right * shares[1]
+        one, other = _column(left, a), _column(right, b)
+        shares = _overlap(one, other)
+        range_left, range_right = range_left * shares[0], range_right * shares[1]
+        share_left, share_right = (
+            share_left * _inside(one, shares[0]),
+            share_right * _inside(other, shares[1]),
+        )
     distinct_left, distinct_right = left.distinct(a for a, _ in keys), right.distinct(b for _, b in keys)
     # What has been dropped of a side for other reasons than its key doesn't make its keys meet the other side's more.
-    domain_left = max(_values(left, keys, 0, distinct_left) * share_left, 1.0)
-    domain_right = max(_values(right, keys, 1, distinct_right) * share_right, 1.0)
+    domain_left = max(_values(left, keys, 0, distinct_left) * range_left, 1.0)
+    domain_right = max(_values(right, keys, 1, distinct_right) * range_right, 1.0)
     pairs = share_left * share_right / max(domain_left, domain_right)
+    if len(keys) > 1 and not _is_reference(left, right, keys):
+        pairs = min(pairs, share_left * share_right / _independent(left, right, keys))
     if len(keys) == 1:
         one, other = _column(left, keys[0][0]), _column(right, keys[0][1])
         # If only one side is skewed, its frequent keys meet as many rows as the others.
@@ -110,7 +150,25 @@ def _meet(left: Estimate, right: Estimate, keys: Keys) -> _Meeting:
     pairs = pairs if counted is None else counted
     found_left, found_right = min(1.0, pairs * distinct_right), min(1.0, pairs * distinct_left)
     fewest = min(distinct_left * found_left, distinct_right * found_right)
-    return _Meeting(pairs, found_left, found_right, max(fewest, 1.0))
+    if distinct_left < _UNIQUE * left.rows:
+        range_left = 1.0
+    if distinct_right < _UNIQUE * right.rows:
+        range_right = 1.0
+    return _Meeting(pairs, found_left, found_right, max(fewest, 1.0), range_left, range_right)
+
+
+def _is_reference(left: Estimate, right: Estimate, keys: Keys) -> bool:
+    """Whether several columns may be the key of one side: a table that is sorted is sorted by a part of its key."""
+    columns = [_column(side, key[number]) for key in keys for number, side in enumerate((left, right))]
+    return any(column is None or column.sorts is not False for column in columns)
+
+
+def _independent(left: Estimate, right: Estimate, keys: Keys) -> float:
+    number = 1.0
+    for a, b in keys:
+        one, other = _column(left, a), _column(right, b)
+        number *= max(one.values if one else 1.0, other.values if other else 1.0)
+    return number
 
 
 def _met_before(a: ColumnEstimate | None, b: ColumnEstimate | None) -> bool:
@@ -176,11 +234,24 @@ def _overlap(a: ColumnEstimate | None, b: ColumnEstimate | None) -> tuple[float,
     values = min(a.maximum, b.maximum) - max(a.minimum, b.minimum) + 1
     # Where the ranges don't meet, there are no rows; if they are still true, that is. Keys that meet nowhere leave
     # ranges that end before they begin.
-    first, second = max(a.maximum - a.minimum, 0) + 1, max(b.maximum - b.minimum, 0) + 1
+    first = (max(a.maximum - a.minimum, 0) + 1) * a.part
+    second = (max(b.maximum - b.minimum, 0) + 1) * b.part
+    values = min(values, first, second)
     return (
         min(1.0, max(values / first, 1 / max(a.distinct, 1.0))),
         min(1.0, max(values / second, 1 / max(b.distinct, 1.0))),
     )
+
+
+def _inside(column: ColumnEstimate | None, share: float) -> float:
+    """The share of a column's rows that lie where a share of its range is.
+
+    A predicate that leaves fewer rows of a calendar than the other table has days is about those days: people ask
+    for what there is. One that leaves more (a month of every year) isn't.
+    """
+    if column is not None and column.partial and column.distinct <= _ROUGHLY * column.values * share:
+        return 1.0
+    return share
 
 
 def _skewed(a: Mapping[str, float], b: Mapping[str, float], distinct_a: float, distinct_b: float) -> float:
@@ -217,6 +288,8 @@ def _joined_columns(
                     maximum=_tighter(min, first.maximum, second.maximum),
                     common=_common(first.common, second.common),
                     domain=min(first.values, second.values),
+                    partial=first.partial or second.partial,
+                    part=min(first.part, second.part),
                     nulls=0.0,
                     joined=first.joined | second.joined | {first.filtered, second.filtered},
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 
 from sqlglot import exp
@@ -12,7 +12,7 @@ from sqlglot import exp
 from sord.planner.cardinality import ColumnEstimate, Estimate, scaled
 from sord.planner.expressions import column_id, conjuncts, disjuncts, references
 
-_GUESS = {"equal": 0.1, "range": 0.3, "like": 0.1, "prefix": 0.05, "other": 0.3}
+_GUESS = {"equal": 0.1, "range": 0.3, "positive": 0.9, "like": 0.1, "prefix": 0.05, "other": 0.3}
 
 
 def filtered(source: Estimate, predicates: Iterable[exp.Expr]) -> Estimate:
@@ -23,7 +23,15 @@ def filtered(source: Estimate, predicates: Iterable[exp.Expr]) -> Estimate:
         fractions.append(selectivity(predicate, source))
         _narrow(predicate, columns)
     fraction = combined(_ranges_merged(fractions, predicates, source))
-    return scaled(Estimate(source.rows, columns), source.rows * fraction)
+    result = scaled(Estimate(source.rows, columns), source.rows * fraction)
+    left = dict(result.columns)
+    for id_ in references(*predicates):
+        narrowed = columns.get(id_)
+        if narrowed is not None and narrowed is not source.columns[id_]:
+            # What a predicate leaves of its own column is known.
+            distinct = min(narrowed.distinct, max(result.rows, 1.0))
+            left[id_] = replace(left[id_], distinct=distinct, partial=narrowed.partial)
+    return Estimate(result.rows, left)
 
 
 def combined(fractions: Iterable[float]) -> float:
@@ -36,15 +44,19 @@ def combined(fractions: Iterable[float]) -> float:
 
 
 def _ranges_merged(fractions: list[float], predicates: Iterable[exp.Expr], source: Estimate) -> list[float]:
-    """Bounds on the same column are one range, not two independent predicates."""
+    """Bounds on the same column are one range, not two independent predicates; of several lists the shortest counts."""
     merged: dict[str, list[float]] = {}
+    listed: dict[exp.Expr, float] = {}
     rest: list[float] = []
     for fraction, predicate in zip(fractions, predicates, strict=True):
         bound = _comparison(predicate)
         if bound is not None and bound[1] in ("<", ">") and _known_range(source, bound[0]):
             merged.setdefault(bound[0], []).append(fraction)
+        elif isinstance(predicate, (exp.EQ, exp.In)) and isinstance(predicate.this, exp.Column):
+            listed[predicate.this] = min(fraction, listed.get(predicate.this, 1.0))
         else:
             rest.append(fraction)
+    rest.extend(listed.values())
     for parts in merged.values():
         rest.append(max(1.0 - sum(1.0 - part for part in parts), 1e-4) if len(parts) > 1 else parts[0])
     return rest
@@ -55,15 +67,46 @@ def _known_range(source: Estimate, id_: str) -> bool:
     return column is not None and column.minimum is not None and column.maximum is not None
 
 
+def residual(source: Estimate, predicates: Iterable[exp.Expr], sides: Iterable[Set[str]]) -> float:
+    """The share of pairs of rows for which conditions over both sides of a join hold.
+
+    What an OR of conditions says about one side alone holds already: that side has been filtered by it.
+    """
+    return combined(
+        _given_sides(disjuncts(predicate), source, sides)
+        if isinstance(predicate, exp.Or)
+        else selectivity(predicate, source)
+        for predicate in predicates
+    )
+
+
+def _given_sides(alternatives: list[exp.Expr], source: Estimate, sides: Iterable[Set[str]]) -> float:
+    chosen = [[1.0] * len(alternatives)]
+    for side in sides:
+        shares = []
+        for alternative in alternatives:
+            mine = [part for part in conjuncts(alternative) if references(part) <= side]
+            shares.append(combined(selectivity(part, source) for part in mine))
+        any_ = min(sum(shares), 1.0)
+        chosen.append([share / max(any_, 1e-9) for share in shares])
+    between = [
+        combined(
+            selectivity(part, source)
+            for part in conjuncts(alternative)
+            if not any(references(part) <= side for side in sides)
+        )
+        for alternative in alternatives
+    ]
+    shares_of_all = [math.prod(parts) for parts in zip(between, *chosen, strict=True)]
+    return float(min(sum(shares_of_all), 1.0))
+
+
 def selectivity(predicate: exp.Expr, source: Estimate) -> float:
     """The share of rows for which one predicate holds."""
     if isinstance(predicate, exp.Paren):
         return selectivity(predicate.this, source)
     if isinstance(predicate, exp.And):
-        result = 1.0
-        for part in conjuncts(predicate):
-            result *= selectivity(part, source)
-        return result
+        return combined(selectivity(part, source) for part in conjuncts(predicate))
     if isinstance(predicate, exp.Or):
         missing = 1.0
         for part in disjuncts(predicate):
@@ -104,6 +147,8 @@ def selectivity(predicate: exp.Expr, source: Estimate) -> float:
     if bound is not None:
         column = exp.column(bound[0], quoted=True)
         fraction = _range_fraction(column, bound[1], bound[2], source)
+        if fraction is None and bound[1] == ">" and constant_value(bound[2]) == 0:
+            return _GUESS["positive"]
         return _GUESS["range"] if fraction is None else fraction
     return _GUESS["other"]
 
@@ -124,8 +169,14 @@ def _comparison(predicate: exp.Expr) -> tuple[str, str, exp.Expr] | None:
 def _equal_fraction(expression: exp.Expr, source: Estimate) -> float:
     id_ = column_id(expression)
     column = source.columns.get(id_) if id_ is not None else None
-    if column is None or not column.known:
-        return _GUESS["equal"] if column is None else max(_GUESS["equal"] / 10, 1 / max(column.distinct, 2.0))
+    if column is None:
+        return (
+            min(_GUESS["equal"], 1 / source.distinct([expression]))
+            if references(expression)
+            else _GUESS["equal"]
+        )
+    if not column.known:
+        return max(_GUESS["equal"] / 10, 1 / max(column.distinct, 2.0))
     return 1 / max(column.distinct, 1.0)
 
 
@@ -164,12 +215,43 @@ def _narrow(predicate: exp.Expr, columns: dict[str, ColumnEstimate]) -> None:
             columns[id_] = within(
                 columns[id_], *(constant_value(predicate.args[end]) for end in ("low", "high"))
             )
+    elif isinstance(predicate, exp.Or):
+        _narrow_to_any(disjuncts(predicate), columns)
     else:
         bound = _comparison(predicate)
         if bound is not None and bound[0] in columns:
             value = constant_value(bound[2])
             low, high = (None, value) if bound[1] == "<" else (value, None)
             columns[bound[0]] = within(columns[bound[0]], low, high)
+
+
+def _narrow_to_any(alternatives: list[exp.Expr], columns: dict[str, ColumnEstimate]) -> None:
+    """Of a column that each alternative narrows the values of all of them are left."""
+    cases: list[dict[str, ColumnEstimate]] = []
+    for alternative in alternatives:
+        narrowed = {id_: columns[id_] for id_ in references(alternative) if id_ in columns}
+        for predicate in conjuncts(alternative):
+            _narrow(predicate, narrowed)
+        cases.append({id_: column for id_, column in narrowed.items() if column is not columns[id_]})
+    for id_, first in cases[0].items():
+        parts = [first, *(case[id_] for case in cases[1:] if id_ in case)]
+        if len(parts) == len(cases):
+            known = columns[id_]
+            number = min(sum(part.distinct for part in parts), known.distinct)
+            columns[id_] = replace(
+                known,
+                distinct=number,
+                domain=max(min(sum(part.values for part in parts), known.values), number),
+                minimum=_outermost(min, [part.minimum for part in parts]),
+                maximum=_outermost(max, [part.maximum for part in parts]),
+                nulls=max(part.nulls for part in parts),
+                known=all(part.known for part in parts),
+            )
+
+
+def _outermost(choose: Callable[[list[float]], float], bounds: list[float | None]) -> float | None:
+    known = [bound for bound in bounds if bound is not None]
+    return choose(known) if len(known) == len(bounds) else None
 
 
 def within(column: ColumnEstimate, low: float | None, high: float | None) -> ColumnEstimate:
@@ -179,7 +261,13 @@ def within(column: ColumnEstimate, low: float | None, high: float | None) -> Col
     low = column.minimum if low is None else min(max(low, column.minimum), column.maximum)
     high = column.maximum if high is None else max(min(high, column.maximum), low)
     share = min(1.0, (high - low + 1) / (column.maximum - column.minimum + 1))
-    return replace(column, minimum=low, maximum=high, domain=max(column.values * share, 1.0))
+    return replace(
+        column,
+        minimum=low,
+        maximum=high,
+        distinct=max(column.distinct * share, 1.0),
+        domain=max(column.values * share, 1.0),
+    )
 
 
 def constant_value(expression: exp.Expr) -> float | None:
