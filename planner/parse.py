@@ -9,6 +9,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.schema import MappingSchema
 
+from sord.planner.arrays import arrays
 from sord.planner.catalog import Catalog, Table, Unsupported, View
 from sord.planner.expand_columns import expand_columns
 from sord.planner.expand_unnest import expand_unnests
@@ -117,6 +118,7 @@ def _read(sql: str, what: str, catalog: Catalog) -> exp.Query:
     if isinstance(tree, exp.Values):
         tree = selected(tree)
     methods(tree)
+    arrays(tree)
     fix_context(tree, catalog)
     _refuse_ambiguous_stars(tree)
     expand_columns(tree, catalog)

@@ -111,6 +111,41 @@ LIMITS = [
     "SELECT a FROM t LIMIT (SELECT a FROM u)",
 ]
 
+COLUMNS = [
+    "SELECT * LIKE 'a%' FROM t",
+    "SELECT t.* NOT LIKE '%s', * ILIKE 'S', * SIMILAR TO 'a|b', * GLOB 't*' FROM t",
+    "SELECT * EXCLUDE (a) LIKE 's%' FROM t",
+    "SELECT u.* LIKE 'a%', t.* NOT LIKE '%s' FROM t JOIN u ON t.a = u.a",
+    "SELECT count(*) FROM t WHERE COLUMNS(*) IS NOT NULL",
+    "SELECT a FROM t WHERE COLUMNS('a|b') > 1 OR s = 'a'",
+    "SELECT a FROM t WHERE COLUMNS(lambda c: c IN ('a', 'b')) > 2 AND a < 30",
+    "SELECT t.a FROM t JOIN u ON t.a = u.a WHERE COLUMNS(u.*) IS NOT NULL",
+    "SELECT a FROM t WHERE a IN (SELECT a FROM u WHERE COLUMNS(*) IS NOT NULL)",
+    "SELECT coalesce(*COLUMNS('a|b')), greatest(*COLUMNS(['a', 'b']), 5), list_value(*COLUMNS('a|b')) FROM t",
+    "SELECT max(COLUMNS(u.*)) FROM t JOIN u ON t.a = u.a",
+    "SELECT id, st.*, st.* EXCLUDE (a) FROM n",
+    "SELECT f.* FROM (SELECT f FROM f) AS q",
+]
+
+ARRAYS = [
+    "SELECT ARRAY(SELECT a FROM u ORDER BY flag, a)[2:4], ARRAY(SELECT a FROM e)",
+    "SELECT a, ARRAY(SELECT u.a FROM u WHERE u.c = t.b ORDER BY u.a) FROM t",
+    "SELECT a, ARRAY(SELECT -u.a AS a FROM u WHERE u.c = t.b ORDER BY a) FROM t",
+    "SELECT a, ARRAY(SELECT -u.a AS k FROM u WHERE u.c = t.b ORDER BY k) FROM t",
+    "SELECT a, ARRAY(SELECT DISTINCT u.s FROM u WHERE u.c = t.b ORDER BY u.s) FROM t",
+    "SELECT a, ARRAY(SELECT c FROM u WHERE u.a < t.a ORDER BY 1, u.a DESC LIMIT 2) FROM t",
+    "SELECT ARRAY(SELECT c FROM u UNION SELECT b FROM t ORDER BY c DESC LIMIT 2)",
+    "SELECT ARRAY(SELECT max(a) FROM u GROUP BY c ORDER BY 1)",
+    "SELECT b, list(len(ARRAY(SELECT 1 FROM u WHERE u.a = t.a)) ORDER BY a) FROM t GROUP BY b",
+    "SELECT id, ARRAY(SELECT x + 1 FROM unnest(l) AS z(x) ORDER BY x) FROM n",
+    "SELECT a FROM t WHERE len(ARRAY(SELECT 1 FROM u WHERE u.a = t.a)) > 0",
+]
+
+
+@pytest.mark.parametrize("sql", COLUMNS + ARRAYS)
+def test_columns_and_arrays(sql: str, database: Database) -> None:
+    assert_distributed(database, sql)
+
 
 @pytest.mark.parametrize("sql", WHOLE_ROWS + ROWS_IN + LIMITS)
 def test_rows(sql: str, database: Database) -> None:
@@ -129,6 +164,8 @@ REFUSED = {
     "SELECT Q FROM (SELECT a AS Big FROM t) AS q(Other)": "capital letters",
     "SELECT q FROM (SELECT b, count(*) FROM t GROUP BY b) AS q": "a column that nobody named",
     "SELECT q FROM (SELECT a, a FROM t) AS q": "one name twice",
+    "SELECT * LIKE 's%' FROM t JOIN u USING (a)": "COLUMNS over columns of one name",
+    "SELECT ARRAY(SELECT -a AS k FROM u ORDER BY k LIMIT 3)": "cut by its alias",
     "SELECT COLUMNS(* REPLACE (a + 1 AS a)) FROM f": "COLUMNS of a star with REPLACE",
     "SELECT '{\"c.d\": 2}'::JSON -> 'c.d' FROM f": "otherwise than DuckDB",
     "WITH RECURSIVE w AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM w WHERE a < 4) SELECT * FROM w": "RECURSIVE",
