@@ -110,8 +110,8 @@ class Connection:
         """Make ``source`` the table ``name``, or the table of this name another one.
 
         It is a Parquet, CSV or JSON file, a glob, a folder (with all such files below), a list of these, or a pyarrow,
-        pandas or polars frame, or a Delta or Iceberg table. Files that come into a folder later belong to the table;
-        a Delta or Iceberg table stays the snapshot that it is now.
+        pandas or polars frame, a dataset of pyarrow's, or a Delta or Iceberg table. Files that come into a folder later
+        belong to the table; a dataset and a Delta or Iceberg table stay what they are now.
 
         Raises :class:`sord.Error` for a place without files, DuckDB's own error for a file it can't read.
         """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyiceberg.table import StaticTable
 
-_NULL = "__HIVE_DEFAULT_PARTITION__"
+NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def delta(place: str | os.PathLike[str], version: int | None = None) -> DeltaTable:
@@ -69,12 +69,18 @@ def is_iceberg_folder(place: str | os.PathLike[str]) -> bool:
 
 
 def snapshot(thing: Any) -> Source | pyarrow.Table | None:
-    """The files of a table or scan of deltalake's or pyiceberg's, or its rows; None for anything else.
+    """The files of a dataset of pyarrow's or of a table or scan of deltalake's or pyiceberg's, or its rows.
+
+    None for anything else.
 
     It stays what it is now: later versions have to be registered anew. Raises :class:`sord.Error` for what can't
     be read.
     """
     library = type(thing).__module__.partition(".")[0]
+    if library == "pyarrow" and type(thing).__name__ == "FileSystemDataset":
+        from sord.datasets import parquet_source
+
+        return parquet_source(thing)
     if library == "deltalake" and type(thing).__name__ == "DeltaTable":
         return _delta(thing)
     if library == "pyiceberg" and hasattr(thing, "scan"):
@@ -100,7 +106,7 @@ def _delta(table: DeltaTable) -> Source | pyarrow.Table:
             f"{table.table_uri}: its columns have other names in its files (delta.columnMapping.mode = {mode}), "
             "which is not supported: write the table anew without column mapping"
         )
-    columns = _columns(pyarrow.schema(table.schema().to_arrow()))
+    columns = duckdb_columns(pyarrow.schema(table.schema().to_arrow()))
     keys = set(table.metadata().partition_columns)
     partitions = [(name, type_) for name, type_ in columns if name in keys]
     stored = [(name, type_) for name, type_ in columns if name not in keys]
@@ -110,7 +116,7 @@ def _delta(table: DeltaTable) -> Source | pyarrow.Table:
     options = [("schema", schema_map(stored))]
     if partitions:
         options += [("hive_partitioning", "true"), ("hive_types", text_list(partitions))]
-    return _source(paths, options, columns)
+    return source_of(paths, options, columns)
 
 
 def _delta_paths(table: DeltaTable, partitions: Sequence[str]) -> list[str]:
@@ -128,8 +134,8 @@ def _delta_paths(table: DeltaTable, partitions: Sequence[str]) -> list[str]:
         values: Mapping[str, object] = add.get("partition") or {}
         for name in partitions:
             value = values.get(name)
-            text = _NULL if value is None else str(value)
-            if found.get(name) != text or (value is not None and text.upper() in ("NULL", "", _NULL)):
+            text = NULL if value is None else str(value)
+            if found.get(name) != text or (value is not None and text.upper() in ("NULL", "", NULL)):
                 return []
         paths.append(os.path.join(root, relative))
     return paths
@@ -153,11 +159,11 @@ def _iceberg(scan: Any, metadata: Any) -> Source | pyarrow.Table:
         paths = [_local(task.file.file_path) for task in tasks]
         if not (whole and plain and simple and paths and _have_ids(paths, ids, metadata)):
             return scan.to_arrow()
-        columns = _columns(scan.projection().as_arrow())
+        columns = duckdb_columns(scan.projection().as_arrow())
     except (ValueError, NotImplementedError, OSError) as error:
         raise Error(f"pyiceberg cannot read this table: {error}") from error
     options = [("schema", schema_map(columns, ids))]
-    return _source(paths, options, columns)._replace(renamed=len(metadata.schemas) > 1)
+    return source_of(paths, options, columns)._replace(renamed=len(metadata.schemas) > 1)
 
 
 def _have_ids(paths: Sequence[str], ids: Sequence[int], metadata: Any) -> bool:
@@ -178,14 +184,14 @@ def _have_ids(paths: Sequence[str], ids: Sequence[int], metadata: Any) -> bool:
     return all(unknown == 0 and needed <= set(found) for unknown, found in rows)
 
 
-def _columns(schema: pyarrow.Schema) -> list[tuple[str, str]]:
+def duckdb_columns(schema: pyarrow.Schema) -> list[tuple[str, str]]:
     """Names and DuckDB's types."""
     with duckdb.connect() as connection:
         relation = connection.from_arrow(schema.empty_table())
         return list(zip(relation.columns, map(str, relation.types), strict=True))
 
 
-def _source(
+def source_of(
     paths: Sequence[str], options: Sequence[tuple[str, str]], columns: Sequence[tuple[str, str]]
 ) -> Source:
     names = tuple(name for name, _ in columns)
