@@ -45,7 +45,7 @@ class Catalog:
         """For what needs nothing of the user's session, so that it works while that is busy."""
         self._entries = Entries(database)
         self._registry = Registry(database, self._own, self._entries)
-        self._stored = Stored(database)
+        self._stored = Stored(database, self.lock)
         self._tables: dict[Source, tuple[object, Table]] = {}
         """Beside the identity of the files at the time of reading."""
         self._footers: dict[str, Footer] = {}
@@ -77,6 +77,7 @@ class Catalog:
         """
         with self.lock:
             self._registry.add(name, thing)
+            self._stored.forget()
 
     def register_dir(self, directory: str | os.PathLike[str]) -> list[str]:
         """Register every Parquet, CSV or JSON file and every sub-folder with such files under its own name."""

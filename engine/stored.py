@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -28,11 +30,12 @@ _WIDTHS = {
 class Stored:
     """Asks ``database``. Whoever calls holds the lock of the catalog."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, database: duckdb.DuckDBPyConnection, lock: threading.RLock) -> None:
         self._database = database
+        self._lock = lock
         self._names: dict[str, str] = {}
         """What the planner's names stand for."""
-        self._known: dict[str, tuple[int, tuple[tuple[str, str], ...], dict[str, ColumnStatistics]]] = {}
+        self._known: dict[str, tuple[int, tuple[tuple[str, str], ...], Mapping[str, ColumnStatistics]]] = {}
 
     def forget(self) -> None:
         """Tables may have changed."""
@@ -65,8 +68,12 @@ class Stored:
 
     def _statistics(
         self, entry: Entry, columns: tuple[tuple[str, str], ...], rows: int
-    ) -> dict[str, ColumnStatistics]:
-        if entry.sql is not None or not rows:
+    ) -> Mapping[str, ColumnStatistics]:
+        if entry.sql is not None:
+            from sord.frames import frame_statistics
+
+            return frame_statistics(self._database, self._lock, entry.reference, columns, rows)
+        if not rows:
             return {}
         items = ", ".join(f"stats({quoted(name)})" for name, _ in columns)
         found = self._database.execute(f"SELECT {items} FROM {entry.reference} LIMIT 1").fetchall()
