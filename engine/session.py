@@ -82,13 +82,18 @@ class Session:
 
     def executed(self, text: str) -> None:
         """Take note of statements other than queries."""
-        if _PRIVATE.search(text):
+        if self.is_private(text):
             self._has_private = True
         transactions = _TRANSACTION.findall(text)
         if transactions:
             self.in_transaction = transactions[-1].lower() in ("begin", "start")
         if _SETTING.search(text):
             self._note_settings()
+
+    @staticmethod
+    def is_private(text: str) -> bool:
+        """Whether a statement makes something that only this connection sees."""
+        return _PRIVATE.search(text) is not None
 
     def refusal(self, text: str) -> str | None:
         """Why a query may mean something else in this session than it does to the planner."""

@@ -12,7 +12,7 @@ import duckdb
 
 from sord.distributed import DistributedRelation
 from sord.enclosed import Enclosed, enclosed
-from sord.relation import LocalRelation, Relation, T
+from sord.relation import LocalRelation, Relation, T, interruptible
 from sord.sql_text import quoted
 from sord.writing import WritingRelation
 
@@ -92,7 +92,17 @@ class StoringRelation(WritingRelation):
     def _call(self, execution: Execution, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
         # Not under the lock: the plan may still change, and planning takes it.
         execution.ready()
-        return self._connection.here(lambda database: call(execution.execute_on(database)))
+        return self._where(lambda database: call(execution.execute_on(database)))
 
     def _fallback(self, call: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
-        return self._connection.here(lambda database: call(database.sql(self._text)))
+        return self._where(lambda database: call(database.sql(self._text)))
+
+    def _where(self, call: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """``call`` with the user's own connection if the statement needs it: nobody plans a query meanwhile."""
+        session = self._connection.catalog.session
+        if session.needs_own or session.is_private(self._text):
+            return self._connection.here(call)
+        self._connection.check_open()
+        cursor = self._connection.catalog.cursor()
+        with interruptible(cursor):
+            return call(cursor)

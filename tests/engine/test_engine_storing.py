@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import time
 
 import duckdb
 import pytest
@@ -232,3 +233,37 @@ def test_summarize_of_a_query_is_distributed(pair: sord.Connection, plain: duckd
     )
     assert sorted(got) == sorted(expected)
     assert "SUMMARIZE" in str(fallback(pair, "SUMMARIZE nation"))
+
+
+def test_others_query_while_rows_are_stored(frail: sord.Connection) -> None:
+    frail.sql("CREATE TABLE small AS SELECT 1 AS a")
+    endless = "CREATE TABLE large AS SELECT a.l_comment FROM lineitem a, lineitem b WHERE a.l_suppkey <> b.l_suppkey"
+    errors: list[BaseException] = []
+    answers: list[object] = []
+
+    def store() -> None:
+        try:
+            frail.sql(endless)
+        except sord.QueryCancelled as error:
+            errors.append(error)
+
+    def query() -> None:
+        for number in range(40):
+            answers.append(rows(frail, "SELECT count(*) FROM small"))
+            frail.sql(f"CREATE TABLE other{number} AS SELECT 1 AS a")
+            time.sleep(0.05)
+
+    storing, querying = threading.Thread(target=store), threading.Thread(target=query)
+    storing.start()
+    querying.start()
+    querying.join(60)
+    finished = not querying.is_alive()
+    while storing.is_alive():
+        frail.interrupt()
+        storing.join(0.1)
+    querying.join()
+    assert finished
+    assert answers == [[(1,)]] * 40
+    assert len(errors) == 1
+    with pytest.raises(duckdb.CatalogException):
+        frail.sql("FROM large")
