@@ -14,6 +14,7 @@ def normalise(tree: exp.Expr) -> None:
         if isinstance(node, exp.Anonymous | exp.ApproxTopK):
             _spell_function(node)
         elif isinstance(node, exp.Select):
+            _hoist_joins(node)
             _inline_windows(node)
             spell_grouping(node)
         elif isinstance(node, exp.Values):
@@ -32,6 +33,18 @@ def selected(values: exp.Values) -> exp.Select:
     around = {part: values.args.get(part) for part in ("with_", "order", "limit", "offset")}
     bare = exp.Values(expressions=values.expressions, alias=values.args.get("alias"))
     return exp.Select(expressions=[exp.Star()], from_=exp.From(this=bare), **around)
+
+
+def _hoist_joins(select: exp.Select) -> None:
+    """FROM t JOIN u SELECT …: sqlglot hangs these joins on the first table, as if they were in parentheses."""
+    from_ = select.args.get("from_")
+    if (
+        from_ is not None
+        and isinstance(from_.this, (exp.Table, exp.Subquery))
+        and from_.this.args.get("joins")
+    ):
+        select.set("joins", from_.this.args["joins"] + (select.args.get("joins") or []))
+        from_.this.set("joins", None)
 
 
 def _inline_windows(select: exp.Select) -> None:

@@ -48,7 +48,7 @@ def parse(sql: str, catalog: Catalog) -> Statement:
     _resolve_tables(tree, catalog, tables, 0)
     _check_names(tree, tables)
     capitals = _has_capitals(tree, tables)
-    mark_using(tree)
+    mark_using(tree, catalog)
     schema = MappingSchema(
         {
             f'"{name}"': {f'"{column}"': "int" for column, _ in table.columns}

@@ -141,6 +141,30 @@ ARRAYS = [
     "SELECT a FROM t WHERE len(ARRAY(SELECT 1 FROM u WHERE u.a = t.a)) > 0",
 ]
 
+USING = [
+    "SELECT * FROM t FULL JOIN u USING (a) FULL JOIN f USING (a)",
+    "SELECT a, t.a, u.a, f.a, typeof(a) FROM t FULL JOIN u USING (a) FULL JOIN f USING (a) WHERE a > 3 ORDER BY a",
+    "SELECT typeof(a), b, y FROM t RIGHT JOIN u USING (a) LEFT JOIN f USING (a)",
+    "SELECT a, b, y FROM t RIGHT JOIN u USING (a) FULL JOIN f USING (a)",
+    "SELECT a, b, y FROM t FULL JOIN u USING (a) RIGHT JOIN f USING (a)",
+    "SELECT a, b, y FROM t FULL JOIN u USING (a) JOIN f USING (a)",
+    "SELECT * FROM t JOIN u USING (a) RIGHT JOIN f USING (a)",
+    "SELECT * FROM t FULL JOIN u USING (a) SEMI JOIN f USING (a)",
+    "SELECT * FROM t FULL JOIN f USING (a) ANTI JOIN u USING (a, s)",
+    "SELECT * FROM t NATURAL RIGHT JOIN u NATURAL FULL JOIN f",
+    "SELECT * FROM t SEMI JOIN u ON t.a = u.c NATURAL JOIN f",
+    "SELECT x FROM (SELECT x, a FROM t) q FULL JOIN (SELECT x, b FROM t) r USING (x) FULL JOIN f ON f.a = r.b",
+    "SELECT (SELECT max(z.c) FROM u AS z WHERE z.c = b) FROM t JOIN f USING (a) LEFT JOIN u USING (a)",
+    "SELECT a, count(*) FROM t FULL JOIN u USING (a) FULL JOIN f USING (a) GROUP BY a HAVING a IS NOT NULL",
+    "FROM t JOIN f USING (a) LEFT JOIN u USING (a) SELECT a, y",
+    "FROM t, f SELECT t.a WHERE t.a = f.a",
+]
+
+
+@pytest.mark.parametrize("sql", USING)
+def test_using(sql: str, database: Database) -> None:
+    assert_distributed(database, sql)
+
 
 @pytest.mark.parametrize("sql", COLUMNS + ARRAYS)
 def test_columns_and_arrays(sql: str, database: Database) -> None:
@@ -166,6 +190,7 @@ REFUSED = {
     "SELECT q FROM (SELECT a, a FROM t) AS q": "one name twice",
     "SELECT * LIKE 's%' FROM t JOIN u USING (a)": "COLUMNS over columns of one name",
     "SELECT ARRAY(SELECT -a AS k FROM u ORDER BY k LIMIT 3)": "cut by its alias",
+    "SELECT q FROM (SELECT * FROM t NATURAL JOIN f JOIN u ON t.a = u.c) AS q": "a star over USING and other joins",
     "SELECT COLUMNS(* REPLACE (a + 1 AS a)) FROM f": "COLUMNS of a star with REPLACE",
     "SELECT '{\"c.d\": 2}'::JSON -> 'c.d' FROM f": "otherwise than DuckDB",
     "WITH RECURSIVE w AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM w WHERE a < 4) SELECT * FROM w": "RECURSIVE",

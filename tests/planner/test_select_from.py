@@ -133,9 +133,6 @@ def test_sources(sql: str, database: Database) -> None:
 FALLBACKS = {
     "WITH RECURSIVE c AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM c WHERE i < 3) SELECT * FROM c": "RECURSIVE",
     "WITH c AS (SELECT a FROM t), unused AS (SELECT random() FROM t) SELECT a FROM c": "random() is another value",
-    "SELECT a, y FROM u FULL JOIN t USING (a) FULL JOIN f USING (a)": "USING beside other joins",
-    "SELECT a, y FROM u RIGHT JOIN t USING (a) JOIN f USING (a)": "USING beside other joins",
-    "SELECT * FROM t SEMI JOIN u ON t.a = u.c NATURAL JOIN f": "USING beside other joins",
     "SELECT * FROM (t JOIN f USING (a)) LEFT JOIN u USING (a)": "parenthesised join",
     "SELECT * FROM t JOIN (u JOIN f ON u.a = f.a AND f.y = 1) USING (s)": "parenthesised join",
     "SELECT u.c FROM t, u JOIN f USING (a)": "USING beside a comma",
