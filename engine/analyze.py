@@ -161,7 +161,8 @@ def _column(
     high = high if footer.maximum is None else footer.maximum
     # Only footers prove that there are no NULLs: these are seen again when the query runs.
     fraction = footer.null_fraction if footer.null_fraction is not None or nulls == 0 else nulls
-    return ColumnStatistics(number, low, high, fraction, footer.width if width is None else width + 4.0)
+    width = footer.width if width is None else width + 4.0
+    return ColumnStatistics(number, low, high, fraction, width, elements=footer.elements)
 
 
 def _distinct(distinct: int, read: int, values: float, clustered: bool) -> float:
@@ -230,6 +231,7 @@ def from_json(columns: Mapping[str, Any]) -> dict[str, ColumnStatistics]:
             number(column["null_fraction"]),
             float(column["width"]),
             tuple((str(value), float(share)) for value, share in column["common"]),
+            number(column.get("elements")),
         )
         for name, column in columns.items()
     }

@@ -186,6 +186,16 @@ def layout(metadata: FileMetaData) -> dict[str, tuple[int, Kind]]:
     return {name: found for name, found in columns.items() if name not in twice}
 
 
+def list_positions(metadata: FileMetaData) -> dict[str, int]:
+    """Positions of what is in the lists (not lists in lists) of columns, by lower-case names."""
+    found: dict[str, int] = {}
+    for position in range(metadata.num_columns):
+        column = metadata.schema.column(position)
+        if column.max_repetition_level == 1 and column.path.count(".") > 1:
+            found.setdefault(column.path.partition(".")[0].lower(), position)
+    return found
+
+
 def _kind(physical: str, logical: dict[str, object]) -> Kind:
     type_ = logical["Type"]
     integer = physical in ("INT32", "INT64")

@@ -64,15 +64,19 @@ def read_table(
     total = float(sum(file.rows for file in files))
 
     def statistics(column: str) -> ColumnStatistics:
+        if column in found.lists:
+            elements = found.elements(column)
+            return ColumnStatistics(elements=elements, width=8.0 * max(elements or 1.0, 1.0))
         return _statistics(found, column, types[column], column in clustered, total)
 
+    names = (*found.names, *found.lists)
     table = Table(
-        name, pinned.columns, total, LazyStatistics(found.names, statistics), tuple(files), clusterings,
+        name, pinned.columns, total, LazyStatistics(names, statistics), tuple(files), clusterings,
         rendered(pinned.options), source.function, pinned.partitions,
         file_column=file_column(source.options) or "filename", footers=found,
     )  # fmt: skip
     known_ones = partition_statistics(table, files)
-    return replace(table, statistics=LazyStatistics(found.names, statistics, known_ones))
+    return replace(table, statistics=LazyStatistics(names, statistics, known_ones))
 
 
 def _statistics(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from sord.footers import Chunk, Footer, Kind, chunks, layout
+from sord.footers import Chunk, Footer, Kind, chunks, layout, list_positions
 from sord.planner.catalog import Bound, Clustering, File, Zone
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
@@ -28,12 +28,17 @@ class TableFooters:
         self._types = {name: type_ for name, type_ in types.items() if name not in unknown}
         self._footers = footers
         self._layouts: dict[str, dict[str, tuple[int, Kind]]] = {}
+        self._lists: dict[str, dict[str, int]] = {}
         for footer in footers.values():
             if footer.schema not in self._layouts:
                 self._layouts[footer.schema] = layout(footer.metadata)
+                self._lists[footer.schema] = list_positions(footer.metadata)
         self._zones: dict[str, Mapping[str, Sequence[Zone]]] = {}
         self.names = tuple(name for name in self._types if self.kinds(name))
         """Columns of which the footers say something."""
+        listed = {name for names in self._lists.values() for name in names}
+        self.lists = tuple(name for name in self._types if name.lower() in listed and name not in self.names)
+        """Columns of which they say how long lists are."""
 
     def kinds(self, column: str) -> set[Kind]:
         """How the files store a column."""
@@ -48,6 +53,17 @@ class TableFooters:
                 position, kind = found
                 for chunk in chunks(footer, position):
                     yield kind, chunk
+
+    def elements(self, column: str) -> float | None:
+        """Elements of an average list, where an empty list and NULL count as one; None if there are no rows."""
+        rows = values = 0
+        for footer in self._footers.values():
+            position = self._lists[footer.schema].get(column.lower())
+            if position is not None:
+                groups = map(footer.metadata.row_group, range(footer.metadata.num_row_groups))
+                values += sum(group.column(position).num_values for group in groups)
+                rows += footer.metadata.num_rows
+        return values / rows if rows else None
 
     def zones(self, column: str) -> Mapping[str, Sequence[Zone]] | None:
         if column not in self.names:

@@ -67,6 +67,8 @@ class ColumnEstimate:
     """Which column this is of which table after which filter, the same in all places of a query."""
     joined: frozenset[str] = frozenset()
     """With which of those columns it has been joined, so that it has no other values."""
+    elements: float | None = None
+    """Elements of an average list."""
 
     @property
     def values(self) -> float:

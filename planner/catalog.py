@@ -25,6 +25,8 @@ class ColumnStatistics:
     """Bytes of an average value in memory."""
     common: tuple[tuple[str, float], ...] = ()
     """Values that are much more frequent than the average one, as DuckDB writes them, and their shares of all rows."""
+    elements: float | None = None
+    """Elements of an average list, where an empty list and NULL count as one."""
 
 
 @dataclass(frozen=True, slots=True)

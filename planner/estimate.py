@@ -14,6 +14,7 @@ from sqlglot import exp
 from sord.planner.cardinality import ColumnEstimate, Estimate, scaled
 from sord.planner.expressions import column, column_id, substitute
 from sord.planner.join_size import join
+from sord.planner.list_size import unnested
 from sord.planner.logical import (
     Aggregate,
     AssertOneRow,
@@ -34,9 +35,6 @@ from sord.planner.logical import (
 from sord.planner.render import expression_sql
 from sord.planner.sampled import sampled, with_origins
 from sord.planner.selectivity import filtered
-
-_LIST = 4.0
-"""Elements of a list."""
 
 
 class Estimator:
@@ -78,9 +76,7 @@ class Estimator:
             added = {id_: _window_call(call, source, plan.partition) for id_, call in plan.calls}
             return Estimate(source.rows, {**source.columns, **added})
         if isinstance(plan, Unnest):
-            source = scaled(self(plan.input), self(plan.input).rows * _LIST)
-            added = {id_: ColumnEstimate(source.rows) for id_, _ in plan.lists}
-            return Estimate(source.rows, {**source.columns, **added})
+            return unnested(self(plan.input), plan)
         if isinstance(plan, SetOperation):
             return self._set_operation(plan)
         if isinstance(plan, Sort):
@@ -187,6 +183,7 @@ def _scan(plan: Scan) -> Estimate:
             domain=number,
             sorts=name in sorting if sorting else None,
             nulls=known.null_fraction or 0.0,
+            elements=known.elements,
         )
     if plan.table.sample is not None:
         sample = plan.table.sample

@@ -8,6 +8,7 @@ from select_tables import assert_distributed, make_tables
 from sord.fuzzing.databases import Database
 from sord.planner.catalog import Unsupported
 from sord.planner.context import Options
+from sord.planner.estimate import Estimator
 from sord.planner.format import format_plan
 from sord.planner.physical import plan_query
 
@@ -157,6 +158,23 @@ def test_what_one_duckdb_answers(sql: str, database: Database) -> None:
     with pytest.raises(Unsupported) as caught:
         plan_query(sql, database.catalog, Options(3))
     assert FALLBACKS[sql] in str(caught.value)
+
+
+SIZES = {
+    "SELECT id, x FROM n, unnest(l) AS q(x)": 12 * 2,
+    "SELECT id, unnest(l), generate_subscripts(l, 1) FROM n": 12 * 2,
+    "SELECT id, x, o FROM n LEFT JOIN unnest(l) WITH ORDINALITY AS q(x, o) ON true": 12 * 2,
+    "SELECT a, unnest([a, b, 3]) FROM t": 40 * 3,
+    "SELECT a, i FROM t, range(-2, 10, 4) AS r(i)": 40 * 3,
+    "SELECT id, unnest(list_sort(l)) FROM n": 12 * 4,
+}
+"""Footers say how many elements the lists of a column have; of others four are expected."""
+
+
+@pytest.mark.parametrize("sql", SIZES)
+def test_rows_are_estimated_by_the_sizes_of_lists(sql: str, database: Database) -> None:
+    plan = plan_query(sql, database.catalog, Options(3))
+    assert Estimator()(plan.logical).rows == SIZES[sql]
 
 
 def test_a_lateral_unnest_is_no_join(database: Database) -> None:
