@@ -41,7 +41,7 @@ _MACROS = frozenset((
     "list_kurtosis", "list_kurtosis_pop", "list_last", "list_mad", "list_max", "list_median", "list_min", "list_mode",
     "list_prepend", "list_product", "list_reverse", "list_sem", "list_skewness", "list_stddev_pop", "list_stddev_samp",
     "list_string_agg", "list_sum", "list_var_pop", "list_var_samp", "map_contains_entry", "map_contains_value",
-    "md5_number_lower", "md5_number_upper", "nullif", "split_part",
+    "md5_number_lower", "md5_number_upper", "nullif", "regexp_split_to_table", "split_part",
 ))  # fmt: skip
 """DuckDB's own macros that stand for an expression of their arguments."""
 

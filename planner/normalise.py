@@ -101,6 +101,8 @@ def _spell_function(node: exp.Anonymous | exp.ApproxTopK) -> None:
         length = exp.Anonymous(this="array_length", expressions=arguments)
         one = exp.Literal.number(1)
         node.replace(exp.Explode(this=exp.Anonymous(this="generate_series", expressions=[one, length])))
+    elif node.name.lower() == "regexp_split_to_table" and len(arguments) == 2:
+        node.replace(exp.Explode(this=exp.Anonymous(this="string_split_regex", expressions=arguments)))
     elif node.name.lower() in ("geomean", "geometric_mean") and len(arguments) == 1:
         node.replace(exp.Exp(this=exp.Avg(this=exp.Ln(this=arguments[0]))))
     elif node.name.lower() in ("wavg", "weighted_avg") and len(arguments) == 2:

@@ -71,14 +71,16 @@ def _spell_columns(node: exp.Expr, table: str, function: str, ordinality: bool) 
     """DuckDB knows the one column by the function's name too, and the fields of a struct in it like other columns."""
     root = node.root()
     aliases = [alias for alias in root.find_all(exp.TableAlias) if alias.name.lower() == table.lower()]
-    if len(aliases) > 1:
-        return
     for column in list(root.find_all(exp.Column)):
         name = column.name.lower()
         if ordinality and not column.table and name == table.lower():
             raise Unsupported("a row of UNNEST WITH ORDINALITY as a value")
+        if not column.table and name == function:
+            raise Unsupported(f"a column called {function} that has got another name")
         if column.table.lower() != table.lower() or name in (table.lower(), _ORDINALITY) or column.is_star:
             continue
+        if len(aliases) > 1:
+            return  # whose column that is sqlglot has to find out
         element = exp.column(_identifier(table), _identifier(table))
         column.replace(element if name == function else exp.Dot(this=element, expression=column.this.copy()))
 

@@ -42,7 +42,23 @@ class Scope:
             if found is not None:
                 return found
             scope = scope.parent
-        raise Unsupported(f"the column {node.sql('duckdb')} could not be resolved")
+        found = None if node.table or _may_be_alias(node) else self._outer(node.name.lower())
+        if found is None:
+            raise Unsupported(f"the column {node.sql('duckdb')} could not be resolved")
+        return found
+
+    def _outer(self, name: str) -> str | None:
+        """The column of that name among those of the queries around, if it is the only one in the next that has any.
+
+        sqlglot resolves a name without a table where a query has it itself, but doesn't know of lateral tables.
+        """
+        scope: Scope | None = self
+        while scope is not None:
+            found = [id_ for (_, column), id_ in scope.columns.items() if column == name]
+            if found:
+                return found[0] if len(found) == 1 and scope is not self else None
+            scope = scope.parent
+        return None
 
     def source(self, id_: str) -> Plan | None:
         """The item of a FROM clause that makes a column; an outer query's too."""
@@ -76,6 +92,19 @@ class Scope:
                 return scope.ctes[name]
             scope = scope.parent
         return None
+
+
+def _may_be_alias(node: exp.Column) -> bool:
+    """Whether an item of a SELECT list around has the name, and is seen from there."""
+    inner: exp.Expr = node
+    while inner.parent is not None:
+        around = inner.parent
+        if isinstance(around, exp.Select) and inner.arg_key not in ("from_", "joins", "with_"):
+            names = {item.alias_or_name.lower() for item in around.expressions if isinstance(item, exp.Alias)}
+            if node.name.lower() in names:
+                return True
+        inner = around
+    return False
 
 
 @dataclass(slots=True)

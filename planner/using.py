@@ -58,7 +58,7 @@ def mark_using(tree: exp.Expr, catalog: Catalog) -> None:
         joins = select.args["joins"]
         if any(_is_parenthesised(source.this) for source in [select.args["from_"], *joins]):
             raise Unsupported("USING over a parenthesised join")
-        if any(_is_comma(other) or isinstance(other.this, exp.Unnest) for other in joins):
+        if any(map(_is_comma, joins)):
             raise Unsupported("USING beside a comma")
         join.meta[_USING] = True
         stars = [item for item in select.expressions if isinstance(item, exp.Star)]

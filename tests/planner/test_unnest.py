@@ -44,7 +44,19 @@ LATERAL = [
     "SELECT id, x, y FROM n LEFT JOIN unnest(l) q(x) ON x > id LEFT JOIN unnest([x, id]) w(y) ON y = x",
 ]
 
+UNQUALIFIED = [
+    "SELECT x, y FROM n, unnest(l) u(x), (SELECT x + 1 AS y) q",
+    "SELECT id, x, y FROM n, (SELECT unnest(l) AS x, unnest([id]) AS y) q",
+    "SELECT id, q.m FROM n, (SELECT max(a) AS m FROM t WHERE b = id) q",
+    "SELECT id, q.x FROM n, (SELECT x + 1 AS x FROM unnest(l) u(x) WHERE x > 1) q",
+    "SELECT (SELECT id FROM (SELECT x AS q) z) FROM n, unnest(l) u(x)",
+]
+
 JOINS = [
+    "SELECT * FROM t JOIN u USING (a) CROSS JOIN unnest([1, 2]) q(z)",
+    "SELECT a, z FROM t LEFT JOIN u USING (a) CROSS JOIN unnest([t.b, 2]) q(z)",
+    "SELECT * FROM t CROSS JOIN unnest([1, 2]) q(z) LEFT JOIN u USING (a)",
+    "SELECT a, q.a FROM t FULL JOIN range(60) q(a) USING (a)",
     "SELECT id, q.x, t.b FROM n, unnest(n.l) AS q(x) JOIN t ON t.a = q.x",
     "SELECT id, q.x, t.b FROM n CROSS JOIN unnest(n.l) AS q(x) LEFT JOIN t ON t.a = q.x",
     "SELECT id, q.x, t.b FROM n CROSS JOIN unnest(n.l) AS q(x) RIGHT JOIN t ON t.a = q.x",
@@ -92,6 +104,8 @@ STRUCTS = [
     "SELECT id % 2 AS g, unnest(max({'m': id, 'n': 1})) FROM n GROUP BY g",
     "SELECT unnest(st), count(*) FROM n GROUP BY st",
     "SELECT unnest(row(id, 'x')) FROM n",
+    "SELECT n.*, st.* FROM n",
+    "SELECT a, b FROM (SELECT id, x.* FROM n, unnest([st]) AS u(x)) q WHERE a > 0",
     "SELECT id, unnest([st, NULL], recursive := true) FROM n",
     "SELECT unnest({'a': {'b': id, 'c': l}, 'd': [id]}, recursive := true, keep_parent_names := true) FROM n",
     "SELECT unnest([{'a': {'b': id, 'c': 2}, 'd': [1]}], max_depth := 2) FROM n",
@@ -126,11 +140,12 @@ LISTS = [
     "SELECT DISTINCT ON (x) unnest(l) AS x, id FROM n ORDER BY x, id",
     "SELECT id, unnest(l) AS x, row_number() OVER (ORDER BY id) AS r FROM n ORDER BY id, x LIMIT 5 OFFSET 2",
     "SELECT id FROM n ORDER BY unnest(l)",
+    "SELECT regexp_split_to_table(s, 'b'), a FROM t",
     "SELECT id, unnest(flatten(list(l))) AS x FROM n GROUP BY id",
 ]
 
 
-@pytest.mark.parametrize("sql", LATERAL + JOINS)
+@pytest.mark.parametrize("sql", LATERAL + UNQUALIFIED + JOINS)
 def test_in_from(sql: str, database: Database) -> None:
     assert_distributed(database, sql)
 
@@ -146,6 +161,8 @@ def test_in_select_lists(sql: str, database: Database) -> None:
 
 
 FALLBACKS = {
+    "SELECT q.a FROM n, (SELECT id + 1 AS a, (SELECT a) AS b) q": "could not be resolved",
+    "SELECT unnest FROM unnest([1]) u": "a column called unnest",
     "SELECT DISTINCT unnest(st) FROM n": "UNNEST of a struct in SELECT DISTINCT",
     "SELECT id, q FROM n, unnest(l) WITH ORDINALITY AS q": "a row of UNNEST WITH ORDINALITY",
     "SELECT id, (SELECT count(*) FROM (SELECT unnest(n.st))) FROM n": "UNNEST of a struct",
