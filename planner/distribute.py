@@ -55,13 +55,17 @@ _SORT_AT_CLIENT = 64e6
 """Bytes up to which a full sort is the client's."""
 
 
+_KEPT_AT_CLIENT = 64e6
+"""Bytes of a table in the client's DuckDB up to which joins and the like happen where it is."""
+
+
 def distribute(plan: Plan, context: Context, estimate: Estimator) -> Plan:
     """A plan whose rows end up at the client, in order if the query demands one.
 
     Rows that workers write to files stay where they are made; an order is then that of the ranks.
     """
     estimate(plan)
-    return _Distributor(context, estimate, _interesting(plan)).root(plan)
+    return _moved_once(_Distributor(context, estimate, _interesting(plan)).root(plan))
 
 
 class _Distributor:
@@ -118,7 +122,7 @@ class _Distributor:
         if is_split(plan):
             return plan, Spread()  # its left side has been moved, and the right one lies to match
         if isinstance(plan, Join):
-            left, right = self.place(plan.left), self.place(plan.right)
+            left, right = self.shared_out(plan.left), self.shared_out(plan.right)
             return distribute_join(plan, left, right, self.context, self.estimate)
         if isinstance(plan, Aggregate):
             return self.aggregate(plan)
@@ -137,6 +141,14 @@ class _Distributor:
                 source, where = self.moved(source, where, Single()), Single()
             return plan.with_children((source,)), where
         raise AssertionError(f"{type(plan).__name__} can't be distributed")
+
+    def shared_out(self, plan: Plan) -> Placed:
+        """The plan in its place; if it reads a large table of the client's, each worker gets a share of the rows."""
+        placed, where = self.place(plan)
+        size = self.estimate(plan).rows * self.estimate(plan).width(plan.columns)
+        if self.workers == 1 or not is_own_table(plan) or size <= _KEPT_AT_CLIENT:
+            return placed, where
+        return Exchange(placed, Spread()), Spread()
 
     def moved(self, plan: Plan, where: Distribution, target: Distribution, ordered: bool = False) -> Plan:
         if where == target:
@@ -166,7 +178,8 @@ class _Distributor:
             source, where = self.place(plan.input)
             return plan.with_children((source,)), where.visible(_renames(plan.common))
         plan = _keys_as_columns(plan)
-        source, where = self.place(plan.input)
+        many_groups = bool(plan.common) and self.estimate(plan).rows > _FEW_ROWS
+        source, where = (self.shared_out if many_groups else self.place)(plan.input)
         keys = {id_ for _, e in plan.common if (id_ := column_id(e)) is not None}
         if not isinstance(where, (Single, Replicated)) and not (keys and where.clusters(keys)):
             many = moved_rows(plan, self.context, self.estimate) > _FEW_ROWS
@@ -208,7 +221,7 @@ class _Distributor:
         return () if found is None else (found,)
 
     def window(self, plan: Window) -> Placed:
-        source, where = self.place(plan.input)
+        source, where = (self.shared_out if plan.partition else self.place)(plan.input)
         ids = [column_id(key) for key in plan.partition]
         keys = {id_ for id_ in ids if id_ is not None}
         if not isinstance(where, (Single, Replicated)) and not where.clusters(keys):
@@ -249,6 +262,23 @@ class _Distributor:
         ids = [id_ for key in keys if (id_ := column_id(key)) is not None]
         types = (self.context.type_of(id_, source) for id_ in ids)
         return Hashed(tuple(frozenset((id_,)) for id_ in ids), tuple(type_ or "" for type_ in types))
+
+
+def is_own_table(plan: Plan) -> bool:
+    """Whether the plan takes rows and columns of one table in the client's DuckDB."""
+    while isinstance(plan, (Filter, Project)):
+        plan = plan.input
+    return isinstance(plan, Scan) and plan.table.files is None
+
+
+def _moved_once(plan: Plan) -> Plan:
+    """Rows that are moved from the client to any worker, and on from there, go to their place at once."""
+    plan = plan.with_children(tuple(map(_moved_once, plan.children)))
+    if isinstance(plan, Exchange) and not plan.samples and isinstance(plan.input, Exchange):
+        first = plan.input
+        if first.target == Spread() and not first.kept and is_own_table(first.input):
+            return replace(plan, input=first.input)
+    return plan
 
 
 def _keys_as_columns(plan: Aggregate) -> Aggregate:

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from sord.planner.catalog import Table
 from sord.planner.cut_fragments import Cut
-from sord.planner.distribution import Replicated
+from sord.planner.distribution import Replicated, Spread
 from sord.planner.estimate import Estimator
 from sord.planner.fragment import Fragment, Route
 from sord.planner.logical import (
@@ -197,7 +197,7 @@ def headline(plan: DistributedPlan, fragment: Fragment) -> str:
     """Where a fragment runs, what it reads and where its rows go."""
     where = plan.cut.targets.get(fragment.id)
     to = {
-        Route.PARTITION: f"→ {where}",
+        Route.PARTITION: "→ any worker" if isinstance(where, Spread) else f"→ {where}",
         Route.BROADCAST: "→ every worker",
         Route.GATHER: "→ client",
         Route.KEEP: "kept in place",
