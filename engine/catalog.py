@@ -14,7 +14,7 @@ import duckdb
 
 from sord.entries import MAIN, TEMPORARY, Entries
 from sord.language import Language, evaluate
-from sord.places import files, states
+from sord.places import Listings, states
 from sord.readers import Source, file_column, function_of, is_reader, parsed, unknown_option
 from sord.registry import Registry
 from sord.session import Session
@@ -48,6 +48,7 @@ class Catalog:
         self._stored = Stored(database, self.lock)
         self._tables: dict[Source, tuple[object, Table]] = {}
         """Beside the identity of the files at the time of reading."""
+        self._listings = Listings()
         self._footers: dict[str, Footer] = {}
         """By path."""
         self._named: dict[str, Source] = {}
@@ -252,7 +253,7 @@ class Catalog:
         from sord.statistics import read_table
         from sord.text_files import read_text_table
 
-        paths = files(self._own, source.places)
+        paths = self._listings.files(self._own, source.places)
         if len(set(paths)) < len(paths):
             raise Unsupported("a file is listed twice")
         same = states(paths)

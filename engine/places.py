@@ -61,28 +61,81 @@ def _kinds(folder: str) -> list[tuple[str, str]]:
     return parquet or found or [(".parquet", "read_parquet")]
 
 
-def files(database: duckdb.DuckDBPyConnection, patterns: Sequence[str]) -> list[str]:
-    """The absolute paths that DuckDB finds, in its order.
+class Listings:
+    """The files that patterns stand for. Not for several threads at a time."""
 
-    Raises :class:`sord.Error` if a pattern has none.
-    """
-    found: list[str] = []
-    for one in patterns:
-        plain = _unescaped(one)
-        if plain is not None and os.path.isfile(plain):
-            found.append(os.path.abspath(plain))
-            continue
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[list[str], list[str]]] = {}
+        """By pattern: all that was below its folder, and the files."""
+
+    def files(self, database: duckdb.DuckDBPyConnection, patterns: Sequence[str]) -> list[str]:
+        """The absolute paths that DuckDB finds, in its order.
+
+        Raises :class:`sord.Error` if a pattern has none.
+        """
+        found: list[str] = []
+        for one in patterns:
+            plain = _unescaped(one)
+            if plain is not None and os.path.isfile(plain):
+                found.append(os.path.abspath(plain))
+                continue
+            found += self._matching(database, one)
+        return found
+
+    def _matching(self, database: duckdb.DuckDBPyConnection, pattern: str) -> list[str]:
+        # Names tell what a pattern matches, and to list them takes a tenth of the time.
+        names = _names_below(pattern)
+        known = self._known.get(pattern)
+        if known is not None and names is not None and known[0] == names:
+            return known[1]
         # DuckDB's own glob and not Python's, which leaves out hidden files: a table has one set of rows.
-        rows = database.execute("SELECT file FROM glob(?)", [one]).fetchall()
+        rows = database.execute("SELECT file FROM glob(?)", [pattern]).fetchall()
         if not rows:
-            raise Error(f"{one!r} matches no files")
-        found += [path if _is_plain(path) else os.path.abspath(path) for (path,) in rows]
+            raise Error(f"{pattern!r} matches no files")
+        found = [path if _is_plain(path) else os.path.abspath(path) for (path,) in rows]
+        self._known.pop(pattern, None)
+        if names is not None and names == _names_below(pattern):
+            self._known[pattern] = names, found
+        return found
+
+
+def files(database: duckdb.DuckDBPyConnection, patterns: Sequence[str]) -> list[str]:
+    """As :meth:`Listings.files`, once."""
+    return Listings().files(database, patterns)
+
+
+def _names_below(pattern: str) -> list[str] | None:
+    """All that lies in the folder of ``folder/*.parquet`` or below that of ``folder/**/*.parquet``.
+
+    None for other patterns, and if there is a link, which leads elsewhere.
+    """
+    folder, name = os.path.split(pattern)
+    deep = os.path.basename(folder) == "**"
+    if deep:
+        folder = os.path.dirname(folder)
+    root = _unescaped(folder)
+    if root is None or not os.path.isabs(root) or "**" in name:
+        return None
+    found: list[str] = []
+    folders = [root]
+    try:
+        for one in folders:
+            with os.scandir(one) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        return None
+                    found.append(entry.path)
+                    if deep and entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+    except OSError:
+        return None
     return found
 
 
 def states(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
     """What changes when one of the files does: path, modification time (ns), size (bytes)."""
-    return tuple((path, (status := os.stat(path)).st_mtime_ns, status.st_size) for path in paths)
+    found = zip(paths, map(os.stat, paths), strict=True)
+    return tuple([(path, status.st_mtime_ns, status.st_size) for path, status in found])
 
 
 def _is_plain(path: str) -> bool:

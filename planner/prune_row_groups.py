@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
+from sord.planner.catalog import File
 from sord.planner.context import Context
 from sord.planner.logical import Filter, Plan, Scan, Values
 from sord.planner.restricted import without_row_groups
@@ -22,18 +24,19 @@ def prune_row_groups(plan: Plan, context: Context) -> Plan:
     assert table.files is not None
     if sum(len(file.row_groups) for file in table.files) < 2:
         return plan
-    test = ZoneTests(table, dict(scan.outputs), context.catalog).test(plan.predicates)
-    if test is None:
+    may = ZoneTests(table, dict(scan.outputs), context.catalog).test(plan.predicates)
+    if may is None or all(may):
         return plan
-    files = []
+    files: list[File] = []
+    flags = iter(may)
     for file in table.files:
-        kept = [number for number in range(len(file.row_groups)) if test(file.path, number)]
-        if kept:
-            skipped = frozenset(range(len(file.row_groups))).difference(kept)
-            files.append(replace(file, skipped=skipped) if skipped else file)
+        mine = list(itertools.islice(flags, len(file.row_groups)))
+        if all(mine) and mine:
+            files.append(file)
+        elif any(mine):
+            skipped = frozenset(number for number, kept in enumerate(mine) if not kept)
+            files.append(replace(file, skipped=skipped))
     if not files:
         types = tuple(table.type_of(name) for _, name in scan.outputs)
         return Values(scan.columns, types, ())
-    if len(files) == len(table.files) and not any(file.skipped for file in files):
-        return plan
     return plan.with_children((replace(scan, table=without_row_groups(table, tuple(files))),))

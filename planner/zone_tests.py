@@ -12,6 +12,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from sqlglot import exp
 
@@ -20,8 +21,8 @@ from sord.planner.context import is_integer
 from sord.planner.expressions import column_id, conjuncts, disjuncts, references
 from sord.planner.render import expression_sql
 
-Test = Callable[[str, int], bool]
-"""Whether a row group of a file (its path and the row group's number) may have a matching row."""
+May = list[bool]
+"""For each row group, file by file, whether it may have a matching row."""
 
 _SIGNS: Mapping[type[exp.Expr], str] = {exp.EQ: "=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
 _ROUNDED = 1e-6
@@ -43,7 +44,10 @@ class ZoneTests:
     def __init__(self, table: Table, names: Mapping[str, str], catalog: Catalog) -> None:
         """``names`` are the table's columns by id."""
         assert table.footers is not None
+        assert table.files is not None
         self._footers = table.footers
+        self._files = table.files
+        self._zones: dict[str, list[Zone] | None] = {}
         self._names = names
         self._types = dict(table.columns)
         self._partitions = frozenset(table.partitions)
@@ -51,8 +55,8 @@ class ZoneTests:
         self._asked: dict[str, tuple[str | None, str] | None] = {}
         self._has_texts = False
 
-    def test(self, predicates: Sequence[exp.Expr]) -> Test | None:
-        """Of all predicates together; None if no row group can fail it."""
+    def test(self, predicates: Sequence[exp.Expr]) -> May | None:
+        """Of all predicates together; None if no row group can fail them."""
         found = self._all(predicates)
         unknown = [text for text, value in self._asked.items() if value is None]
         if unknown:
@@ -62,24 +66,22 @@ class ZoneTests:
             except Exception:
                 return found
             found = self._all(predicates)
-        if found is not None and self._has_texts:
+        if found is not None and self._has_texts and not all(found):
             ((collation, _),) = self._catalog.evaluate(["current_setting('default_collation')"])
             return None if collation else found
         return found
 
-    def _all(self, predicates: Sequence[exp.Expr]) -> Test | None:
+    def _all(self, predicates: Sequence[exp.Expr]) -> May | None:
         tests = [found for one in predicates if (found := self._test(one)) is not None]
         if len(tests) < 2:
             return tests[0] if tests else None
-        return lambda path, number: all(test(path, number) for test in tests)
+        return list(map(all, zip(*tests, strict=True)))
 
-    def _any(self, predicates: Sequence[exp.Expr]) -> Test | None:
+    def _any(self, predicates: Sequence[exp.Expr]) -> May | None:
         tests = [found for one in predicates if (found := self._test(one)) is not None]
-        if len(tests) < len(predicates):
-            return None
-        return lambda path, number: any(test(path, number) for test in tests)
+        return list(map(any, zip(*tests, strict=True))) if len(tests) == len(predicates) else None
 
-    def _test(self, predicate: exp.Expr) -> Test | None:
+    def _test(self, predicate: exp.Expr) -> May | None:
         if isinstance(predicate, exp.Paren):
             return self._test(predicate.this)
         if isinstance(predicate, exp.And):
@@ -95,12 +97,9 @@ class ZoneTests:
             return None
         if isinstance(predicate, exp.Between) and not predicate.args.get("symmetric"):
             low, high = predicate.args["low"], predicate.args["high"]
-            tests = [
-                found
-                for sign, bound in ((">=", low), ("<=", high))
-                if (found := self._comparison(predicate.this, sign, [bound])) is not None
-            ]
-            return (lambda path, number: all(test(path, number) for test in tests)) if tests else None
+            return self._all(
+                [exp.GTE(this=predicate.this, expression=low), exp.LTE(this=predicate.this, expression=high)]
+            )
         if isinstance(predicate, exp.In) and predicate.expressions:
             return self._comparison(predicate.this, "=", predicate.expressions)
         if isinstance(predicate, exp.Like) and not predicate.args.get("negate"):
@@ -114,25 +113,27 @@ class ZoneTests:
         turned = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(sign, sign)
         return self._comparison(predicate.expression, turned, [predicate.this])
 
-    def _column(self, expression: exp.Expr) -> tuple[str, Mapping[str, Sequence[Zone]]] | None:
+    def _column(self, expression: exp.Expr) -> tuple[str, list[Zone]] | None:
         """The DuckDB type and zones of a column of files."""
         name = self._names.get(column_id(expression) or "")
-        zones = None if name is None or name in self._partitions else self._footers.zones(name)
-        return None if name is None or zones is None else (self._types[name], zones)
+        if name is None or name in self._partitions:
+            return None
+        if name not in self._zones:
+            found = self._footers.zones(name)
+            flat = None if found is None else [zone for file in self._files for zone in found[file.path]]
+            self._zones[name] = flat
+        zones = self._zones[name]
+        return None if zones is None else (self._types[name], zones)
 
-    def _nulls(self, expression: exp.Expr, wanted: bool) -> Test | None:
+    def _nulls(self, expression: exp.Expr, wanted: bool) -> May | None:
         found = self._column(expression)
         if found is None:
             return None
-        zones = found[1]
+        if wanted:
+            return [zone.nulls is None or zone.nulls > 0 for zone in found[1]]
+        return [zone.nulls is None or zone.nulls < zone.rows for zone in found[1]]
 
-        def test(path: str, number: int) -> bool:
-            zone = zones[path][number]
-            return zone.nulls is None or (zone.nulls > 0 if wanted else zone.nulls < zone.rows)
-
-        return test
-
-    def _comparison(self, expression: exp.Expr, sign: str, constants: Sequence[exp.Expr]) -> Test | None:
+    def _comparison(self, expression: exp.Expr, sign: str, constants: Sequence[exp.Expr]) -> May | None:
         """With one constant, or equality with any one of several."""
         found = self._column(expression)
         if found is None:
@@ -142,34 +143,26 @@ class ZoneTests:
         values = sorted(value for value in given if value is not None)
         if len(values) < len(given):
             return None
-        rounded = type_ in ("FLOAT", "DOUBLE") or any(isinstance(value, float) for value in values)
-        least, most = values[0], values[-1]
-        margin = 1000 if type_ == "TIMESTAMP_NS" else 0
         # NaN is greater than all numbers, and no bound says whether it is there.
-        is_bounded = type_ not in ("FLOAT", "DOUBLE")
-
-        def test(path: str, number: int) -> bool:
-            zone = zones[path][number]
-            if zone.nulls == zone.rows:
-                return False
-            low, high = zone.low, zone.high
-            if rounded:
-                low, high = _rounded(low, -1), _rounded(high, 1)
-            elif margin:
-                low, high = _moved(low, -margin), _moved(high, margin)
-            if sign == "=":
-                if low is None or high is None:
-                    return True
-                place = bisect_left(values, low)
-                return place < len(values) and not values[place] > high  # type: ignore[operator]
-            if sign[0] == "<":
-                return low is None or not (low > most or (sign == "<" and low == most))  # type: ignore[operator]
-            return high is None or not is_bounded or not (high < least or (sign == ">" and high == least))  # type: ignore[operator]
-
+        has_nan = type_ in ("FLOAT", "DOUBLE")
+        may = _TESTS[sign]
+        if sign[0] == ">" and has_nan:
+            return [zone.nulls != zone.rows for zone in zones]
         self._has_texts = self._has_texts or type_ == "VARCHAR"
-        return test
+        if has_nan or any(isinstance(value, float) for value in values):
+            return [
+                zone.nulls != zone.rows and may(_rounded(zone.low, -1), _rounded(zone.high, 1), values)
+                for zone in zones
+            ]
+        if type_ == "TIMESTAMP_NS":
+            # Be it compared with values of microseconds.
+            return [
+                zone.nulls != zone.rows and may(_moved(zone.low, -1000), _moved(zone.high, 1000), values)
+                for zone in zones
+            ]
+        return [zone.nulls != zone.rows and may(zone.low, zone.high, values) for zone in zones]
 
-    def _prefix(self, predicate: exp.Like) -> Test | None:
+    def _prefix(self, predicate: exp.Like) -> May | None:
         """LIKE with constant first characters."""
         found = self._column(predicate.this)
         pattern = predicate.expression
@@ -178,18 +171,13 @@ class ZoneTests:
         if not isinstance(pattern, exp.Literal) or not pattern.is_string:
             return None
         prefix = re.split("[%_]", pattern.this, maxsplit=1)[0].encode()
-        zones = found[1]
-
-        def test(path: str, number: int) -> bool:
-            zone = zones[path][number]
-            if zone.nulls == zone.rows:
-                return False
-            if isinstance(zone.high, bytes) and zone.high < prefix:
-                return False
-            return not (isinstance(zone.low, bytes) and zone.low[: len(prefix)] > prefix)
-
         self._has_texts = True
-        return test
+        return [
+            zone.nulls != zone.rows
+            and not (isinstance(zone.high, bytes) and zone.high < prefix)
+            and not (isinstance(zone.low, bytes) and zone.low[: len(prefix)] > prefix)
+            for zone in found[1]
+        ]
 
     def _constant(self, expression: exp.Expr, type_: str) -> Bound | None:
         """The value with which a column of this type is compared; None if that isn't certain, or not known yet."""
@@ -263,6 +251,23 @@ def _nanoseconds(text: str) -> int | None:
     if value.tzinfo is not None:
         value = value.astimezone(datetime.UTC).replace(tzinfo=None)
     return (value - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
+
+
+def _may_equal(low: Any, high: Any, values: list[Any]) -> bool:
+    if low is None or high is None:
+        return True
+    place = bisect_left(values, low)
+    return place < len(values) and not values[place] > high
+
+
+_TESTS: Mapping[str, Callable[[Any, Any, list[Any]], bool]] = {
+    "=": _may_equal,
+    "<": lambda low, _, values: low is None or not low >= values[-1],
+    "<=": lambda low, _, values: low is None or not low > values[-1],
+    ">": lambda _, high, values: high is None or not high <= values[0],
+    ">=": lambda _, high, values: high is None or not high < values[0],
+}
+"""Whether a value between two bounds (None: unknown) may compare so with one of some, ascending."""
 
 
 def _rounded(bound: Bound | None, sign: int) -> float | None:
