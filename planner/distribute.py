@@ -41,6 +41,7 @@ from sord.planner.logical import (
     Values,
     Window,
     With,
+    in_order,
 )
 from sord.planner.render import expression_sql
 from sord.planner.skew import frequent_keys, is_split, is_worth_sampling
@@ -232,7 +233,9 @@ class _Distributor:
         return plan.with_children((source,)), where
 
     def set_operation(self, plan: SetOperation) -> Placed:
-        sides = [self.place(side) for side in plan.inputs]
+        # Placing a join may have added a key; the columns of these are told by their positions.
+        placed = [(self.place(side), side.columns) for side in plan.inputs]
+        sides = [(in_order(side, columns), where) for (side, where), columns in placed]
         wheres = [where for _, where in sides]
         for kind in (Single, Replicated):
             if all(isinstance(where, kind) for where in wheres):

@@ -240,7 +240,7 @@ class SetOperation(Plan):
     def with_children(self, children: tuple[Plan, ...]) -> Plan:
         """This node over other inputs, whose columns it takes in the order in which they were."""
         return Plan.with_children(
-            self, tuple(_in_order(new, old.columns) for new, old in zip(children, self.inputs, strict=True))
+            self, tuple(in_order(new, old.columns) for new, old in zip(children, self.inputs, strict=True))
         )
 
 
@@ -326,7 +326,8 @@ class Stage(Plan):
         return ()
 
 
-def _in_order(plan: Plan, columns: tuple[str, ...]) -> Plan:
+def in_order(plan: Plan, columns: tuple[str, ...]) -> Plan:
+    """The plan delivering exactly these of its columns."""
     if plan.columns == columns:
         return plan
     return Project(plan, tuple((id_, column(id_)) for id_ in columns))

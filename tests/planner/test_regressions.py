@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,7 +25,7 @@ SPLIT = {**SHUFFLE, "split": 1e9, "push": 1e9}
 """And aggregate before moving."""
 BROADCAST = {"scan": 1e3, "stage": 1e3}
 REPLICATE = {"scan": 0.0, "stage": 1e3}
-ADAPT = {"surprise": 1.0}
+ADAPT = {"surprise": 1.0, "replan": -1.0, "reorder": -math.inf, "share": math.inf}
 """Plan anew after every fragment."""
 COSTS: dict[str, dict[str, float]] = {
     "default": {},
@@ -93,6 +94,8 @@ CASES = [
     "SELECT a FROM t WHERE k < 0 INTERSECT SELECT a FROM u",
     "WITH c AS (SELECT k, count(*) AS n FROM u GROUP BY k) "
     "SELECT x.n FROM c x JOIN t ON x.k = t.k JOIN c y ON y.k = x.k",
+    # A key that is computed for a join was one column too many below a set operation.
+    "SELECT t.k, v.k FROM t JOIN v ON t.k + 1 = v.k + 1 EXCEPT SELECT k, k FROM u",
     # Planning anew grouped by the argument of a DISTINCT aggregate.
     "SELECT t.a, count(DISTINCT t.x) FROM t JOIN v ON t.k = v.k WHERE v.a <> 1 GROUP BY t.a",
     # FILTER, and aggregates as windows.
