@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -15,8 +15,6 @@ from sord.planner.distribution import (
     Ranged,
     Replicated,
     Single,
-    Spread,
-    partition_keys,
 )
 from sord.planner.estimate import Estimator
 from sord.planner.expressions import column, column_id
@@ -31,21 +29,10 @@ from sord.planner.logical import (
     Stage,
     leaves,
 )
-from sord.planner.skew import can_split, frequent_keys, is_frequent, is_worth_sampling, split_join
-
-Placed = tuple[Plan, Distribution]
+from sord.planner.shuffle_join import Key, Meeting, Placed, join_delivers, shuffle_join
 
 _SMALL = 1e6
 """Bytes up to which a join with something at the client happens there."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """A pair of columns to be equal, and the type that both are cast to before hashing."""
-
-    left: str
-    right: str
-    type: str
 
 
 def distribute_join(plan: Join, left: Placed, right: Placed, context: Context, estimate: Estimator) -> Placed:
@@ -82,45 +69,18 @@ def distribute_join(plan: Join, left: Placed, right: Placed, context: Context, e
             return plan.with_children((left[0], right[0])), right[1].equated(pairs)
         if not isinstance(right[1], Replicated):
             left, right = _same_boundaries(left, right, estimate)
-        return plan.with_children((left[0], right[0])), _delivered(plan, left[1], pairs)
-    if choice.right == "shuffle" and choice.left == "keep":
-        target = _scheme(left[1], [key.left for key in keys], [key.right for key in keys])
-        return plan.with_children((left[0], Exchange(right[0], target))), _delivered(plan, left[1], pairs)
-    if choice.left == "shuffle" and choice.right == "keep":
-        target = _scheme(right[1], [key.right for key in keys], [key.left for key in keys])
-        return _left_moved(plan, left, right[0], target, keys, context, estimate)
+        return plan.with_children((left[0], right[0])), join_delivers(plan, left[1], pairs)
     types = tuple(key.type for key in keys)
-    to_left = Hashed(tuple(frozenset((key.left,)) for key in keys), types)
-    to_right = Hashed(tuple(frozenset((key.right,)) for key in keys), types)
-    return _left_moved(plan, left, Exchange(right[0], to_right), to_left, keys, context, estimate)
-
-
-def _left_moved(
-    plan: Join,
-    left: Placed,
-    right: Plan,
-    target: Distribution,
-    keys: list[_Key],
-    context: Context,
-    estimate: Estimator,
-) -> Placed:
-    """The join with its left side moved to where the right one is; frequent keys apart, once they are known."""
-    lying = [min(key) for key in partition_keys(target)]
-    by = [(key.left, key.right, key.type) for id_ in lying for key in keys if key.left == id_]
-    samples: tuple[Plan, ...] = ()
-    ids, types = [a for a, _, _ in by], [type_ for _, _, type_ in by]
-    on_workers = not isinstance(left[1], (Single, Replicated))
-    if on_workers and can_split(plan, right) and is_worth_sampling(plan.left, ids, context, estimate):
-        found = frequent_keys(left[0], ids, types, context)
-        samples = () if found is None else (found,)
-        if isinstance(found, Stage) and is_frequent(samples):
-            assert isinstance(target, (Hashed, Ranged))
-            split = split_join(plan, left[0], right, target, by, found, context)
-            if split is not None:
-                return split, Spread()
-    pairs = [(key.left, key.right) for key in keys] if plan.kind == "inner" else []
-    moved = Exchange(left[0], target, samples=samples)
-    return plan.with_children((moved, right)), _delivered(plan, target, pairs)
+    to_left: Distribution = Hashed(tuple(frozenset((key.left,)) for key in keys), types)
+    to_right: Distribution = Hashed(tuple(frozenset((key.right,)) for key in keys), types)
+    if choice.left == "keep":
+        to_left, to_right = left[1], _scheme(left[1], [key.left for key in keys], [key.right for key in keys])
+    elif choice.right == "keep":
+        to_left, to_right = (
+            _scheme(right[1], [key.right for key in keys], [key.left for key in keys]),
+            right[1],
+        )
+    return shuffle_join(Meeting(plan, left, right, to_left, to_right, keys), context, estimate)
 
 
 def _join_with_client(
@@ -142,17 +102,12 @@ def _join_with_client(
         return plan.with_children((left[0], Exchange(right[0], Single()))), Single()
     if _is_placed(right[1], [key.right for key in keys], keys):
         target = _scheme(right[1], [key.right for key in keys], [key.left for key in keys])
-        return plan.with_children((Exchange(left[0], target), right[0])), _delivered(plan, target, [])
+        return plan.with_children((Exchange(left[0], target), right[0])), join_delivers(plan, target, [])
     types = tuple(key.type for key in keys)
     to_left = Hashed(tuple(frozenset((key.left,)) for key in keys), types)
     to_right = Hashed(tuple(frozenset((key.right,)) for key in keys), types)
     shuffled = plan.with_children((Exchange(left[0], to_left), Exchange(right[0], to_right)))
-    return shuffled, _delivered(plan, to_left, [])
-
-
-def _delivered(plan: Join, where: Distribution, pairs: list[tuple[str, str]]) -> Distribution:
-    # Rows of a full join have a NULL key on one side, so neither side's column says where they are.
-    return Spread() if plan.kind == "full" else where.equated(pairs)
+    return shuffled, join_delivers(plan, to_left, [])
 
 
 def _everywhere(logical: Plan, placed: Plan, how: str) -> Plan:
@@ -212,16 +167,16 @@ def _keys_as_columns(
     return changed, sides[0][1:], sides[1][1:]
 
 
-def _movable_keys(plan: Join, context: Context) -> list[_Key]:
+def _movable_keys(plan: Join, context: Context) -> list[Key]:
     """The keys whose two sides hash alike after a cast to a common type."""
-    found: list[_Key] = []
+    found: list[Key] = []
     for a, b in plan.keys:
         left, right = column_id(a), column_id(b)
         if left is None or right is None:
             continue
         type_ = _common_type(context.type_of(left, plan.left), context.type_of(right, plan.right))
         if type_ is not None:
-            found.append(_Key(left, right, type_))
+            found.append(Key(left, right, type_))
     return found
 
 
@@ -250,7 +205,7 @@ def _positions(where: Distribution, ids: list[str]) -> list[int] | None:
     return found
 
 
-def _is_placed(where: Distribution, ids: list[str], keys: list[_Key]) -> bool:
+def _is_placed(where: Distribution, ids: list[str], keys: list[Key]) -> bool:
     """Whether rows lie by join keys, hashed as the other side's will be."""
     positions = _positions(where, ids)
     if positions is None:
@@ -260,7 +215,7 @@ def _is_placed(where: Distribution, ids: list[str], keys: list[_Key]) -> bool:
     )
 
 
-def _lie_alike(left: Placed, right: Placed, keys: list[_Key]) -> bool:
+def _lie_alike(left: Placed, right: Placed, keys: list[Key]) -> bool:
     """Whether matching rows are on the same worker, or will be once ranges get the same boundaries."""
     a, b = left[1], right[1]
     positions = _positions(a, [key.left for key in keys])

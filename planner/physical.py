@@ -114,7 +114,9 @@ class DistributedPlan:
             decisions(self.physical, self.cut.exchanges, begun), decisions(better.physical, {}, frozenset())
         )
         before = _gains(self.physical, self.cut.exchanges, begun)
-        gains = changes if surprises else _gains(better.physical, {}, set()) > before
+        # Sides of a join change places so that the frequent keys of one can be spread next.
+        exchanged = any(change.startswith("order of joins") for change in changes)
+        gains = changes if surprises else exchanged or _gains(better.physical, {}, set()) > before
         return replace(better, changes=changes) if gains else None
 
     def _learn(self, finished: Mapping[int, Actual], running: Set[int]) -> set[int]:

@@ -29,6 +29,8 @@ DATA = """
                  'key ' || range % 900 AS s, (range % 900 / 4)::DECIMAL(9,2) AS m, range % 3 AS j,
                  CASE range % 900 WHEN 1 THEN 'NaN'::DOUBLE WHEN 2 THEN 0.0 ELSE range % 900 END AS f FROM range(1200))
     TO '{folder}/side.parquet';
+    COPY (SELECT range AS w, CASE WHEN range % 499 > 0 THEN range % 2000 END AS k, range % 3 AS j FROM range(8000))
+    TO '{folder}/wide.parquet';
     COPY (SELECT * FROM '{folder}/side.parquet' LIMIT 0) TO '{folder}/nothing.parquet';
 """
 KINDS = {
@@ -80,7 +82,9 @@ def run(catalog: Catalog, sql: str, workers: int, **switches: bool) -> Simulatio
 
 def spread(simulation: Simulation) -> list[Fragment]:
     """The fragments that send frequent keys to any worker."""
-    return [f for f in simulation.fragments if f.route is Route.PARTITION and "row_number()" in f.sql[0]]
+    return [
+        f for f in simulation.fragments if f.route is Route.PARTITION and "THEN (row_number()" in f.sql[0]
+    ]
 
 
 def imbalance(simulation: Simulation, fragment: Fragment) -> float:
@@ -100,6 +104,33 @@ def test_joins(kind: str, workers: int, catalog: Catalog) -> None:
         for fragment in moved:
             assert imbalance(simulation, fragment) < 1.6
     run(catalog, KINDS[kind].format(on=on).replace("JOIN side", "JOIN nothing AS side"), workers)
+
+
+BUILT = {
+    "inner": "SELECT count(*), sum(v), sum(w) FROM wide JOIN fact ON wide.k = fact.k",
+    "keys": "SELECT count(*), sum(v), sum(w) FROM wide JOIN fact ON wide.k = fact.k AND wide.j = fact.j",
+    "residual": "SELECT count(*), sum(v) FROM wide JOIN fact ON wide.k = fact.k AND w % 7 < v % 7",
+    "computed": "SELECT count(*), sum(v), sum(w) FROM wide JOIN fact ON wide.k + 1 = fact.k + 1",
+    "positions": "SELECT wide.k AS a, fact.k AS b FROM wide JOIN fact ON wide.k = fact.k UNION ALL SELECT 1, 2",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "workers"), [*((name, 3) for name in BUILT), *(("inner", n) for n in (1, 2, 8))]
+)
+def test_a_frequent_key_on_the_build_side(name: str, workers: int, catalog: Catalog) -> None:
+    simulation = run(catalog, BUILT[name], workers)
+    moved = [fragment for fragment in spread(simulation) if "scan fact" in fragment.title]
+    assert len(moved) == (workers > 1)
+    for fragment in moved:
+        assert imbalance(simulation, fragment) < 1.6
+
+
+@pytest.mark.parametrize("kind", ["LEFT", "FULL", "ANTI"])
+def test_a_build_side_that_must_not_be_spread(kind: str, catalog: Catalog) -> None:
+    assert not spread(
+        run(catalog, f"SELECT count(*), sum(w) FROM wide {kind} JOIN fact ON wide.k = fact.k", 3)
+    )
 
 
 def test_without_splitting_one_worker_has_most_rows(catalog: Catalog) -> None:
