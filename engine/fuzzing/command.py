@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
+import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -55,22 +58,37 @@ def fuzz(
         range(max(seed, first), min(seed + count, first + PER_DATABASE))
         for first in range(seed - seed % PER_DATABASE, seed + count, PER_DATABASE)
     ]
-    task = partial(_check_all, workers=workers, sql=sql)
-    if jobs == 1:
-        yield from map(task, numbers)
-        return
-    # Not forked: DuckDB has threads.
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(task, numbers)
+    with tempfile.TemporaryDirectory(prefix="sord-fuzz-") as folder:
+        task = partial(_check_all, workers=workers, sql=sql, place=folder)
+        if jobs == 1:
+            yield from map(task, numbers)
+            return
+        # Not forked: DuckDB has threads.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, context, initializer=_end_with_parent, initargs=(folder,)) as pool:
+            yield from pool.map(task, numbers)
+
+
+def _end_with_parent(folder: str) -> None:
+    """Have this process end, and ``folder`` removed, when the one that started it is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _check_all(
-    numbers: Sequence[int], workers: Sequence[int], sql: str | None
+    numbers: Sequence[int], workers: Sequence[int], sql: str | None, place: str
 ) -> tuple[Report, list[Reduced]]:
     from sord.fuzzing.reduction import reduced
 
     report, found = Report(), []
-    with tempfile.TemporaryDirectory(prefix="sord-fuzz-") as folder:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         tables = partial(make_database, numbers[0] // PER_DATABASE)
         database = tables(Path(folder) / "first")
         for number in numbers:

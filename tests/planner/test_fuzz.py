@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -78,6 +82,29 @@ def test_a_wrong_plan_is_found_and_made_smaller(
 def test_right_plans_end_with_status_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fuzz", "--seed", "5", "--count", "1", "--query", "SELECT k FROM t0"]) == 0
     assert "1 planned and compared" in capsys.readouterr().out
+
+
+def test_killed_it_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sord.cli", "fuzz", "--seed", "0", "--count", "4000", "--jobs", "2"]
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    with running:
+        try:
+            wait_until(lambda: len(list(tmp_path.glob("sord-fuzz-*/*"))) == 2)
+        finally:
+            running.kill()
+    wait_until(lambda: not list(tmp_path.iterdir()))
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("arguments", [["--workers", "0"], ["--count", "x"], ["--seed", "-1"]])
