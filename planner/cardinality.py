@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from sqlglot import exp
 
@@ -38,9 +40,8 @@ class Origin:
     """Distinct values among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnEstimate:
-    """Of one column of an intermediate result."""
+class ColumnEstimate(NamedTuple):
+    """Of one column of an intermediate result. A tuple, as planning makes very many that differ in a field or two."""
 
     distinct: float
     minimum: float | None = None
@@ -48,7 +49,7 @@ class ColumnEstimate:
     width: float = 8.0
     known: bool = False
     """Whether ``distinct`` comes from statistics rather than from a guess."""
-    common: Mapping[str, float] = field(default_factory=dict)
+    common: Mapping[str, float] = MappingProxyType({})
     """Values that are much more frequent than the average, and their shares of the rows."""
     normal: tuple[float, float] | None = None
     """Mean and standard deviation of values that lie around a mean: counts and sums."""
@@ -186,12 +187,12 @@ def scaled(source: Estimate, rows: float) -> Estimate:
     if rows >= source.rows:
         return Estimate(rows, source.columns)
     few = rows < FEW * source.rows
-    columns = {
-        id_: replace(
-            column, distinct=drawn(column.distinct, source.rows, rows), partial=few or column.partial
-        )
-        for id_, column in source.columns.items()
-    }
+    columns = {}
+    for id_, column in source.columns.items():
+        distinct = drawn(column.distinct, source.rows, rows)
+        if distinct != column.distinct or few > column.partial:
+            column = column._replace(distinct=distinct, partial=few or column.partial)
+        columns[id_] = column
     return Estimate(rows, columns)
 
 

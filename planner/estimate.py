@@ -112,7 +112,7 @@ class Estimator:
         where = sorted(self._text(predicate, names) for predicate in plan.predicates)
         base = f"{plan.input.table.name} {where} "
         columns = {
-            id_: replace(known, filtered=base + names[id_].name) for id_, known in estimate.columns.items()
+            id_: known._replace(filtered=base + names[id_].name) for id_, known in estimate.columns.items()
         }
         return Estimate(estimate.rows, columns)
 
@@ -203,8 +203,8 @@ def _project(source: Estimate, plan: Project) -> Estimate:
         if known is None:
             known = ColumnEstimate(source.distinct([expression]), origin=source.origin(expression))
         elif isinstance(expression, exp.Cast):
-            known = replace(
-                known, common={}, origin=source.origin(expression), filtered="", joined=frozenset()
+            known = known._replace(
+                common={}, origin=source.origin(expression), filtered="", joined=frozenset()
             )
         columns[id_] = known
     return Estimate(source.rows, columns)
@@ -227,8 +227,8 @@ def _aggregate(source: Estimate, plan: Aggregate) -> Estimate:
         known = source.columns.get(column_id(expression) or "")
         # Every value is there once, which a sample of the input doesn't tell of.
         columns[id_] = (
-            replace(
-                known, distinct=min(known.distinct, rows), common={}, origin=None, filtered="", sorts=None
+            known._replace(
+                distinct=min(known.distinct, rows), common={}, origin=None, filtered="", sorts=None
             )
             if known
             else ColumnEstimate(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlglot import exp
 
@@ -78,7 +78,7 @@ def join(
         alone = left.rows * (1 - meeting.left)
         total = max(result.rows + alone, left.rows, 1e-9)
         columns = {
-            id_: replace(column, nulls=1 - (1 - column.nulls) * result.rows / total)
+            id_: column._replace(nulls=1 - (1 - column.nulls) * result.rows / total)
             if id_ in right.columns
             else column
             for id_, column in result.columns.items()
@@ -109,7 +109,7 @@ def _of_calendar(column: ColumnEstimate, distinct: float, share: float) -> Colum
     """A part of a calendar has few of its weeks and years, and all days of a week."""
     number = min(column.distinct, max(distinct * share, _DAYS))
     part = max(column.part * share, number / column.values)
-    return replace(column, distinct=number, domain=max(number, 1.0), part=min(part, 1.0))
+    return column._replace(distinct=number, domain=max(number, 1.0), part=min(part, 1.0))
 
 
 def _meet(left: Estimate, right: Estimate, keys: Keys) -> _Meeting:
@@ -280,10 +280,9 @@ def _joined_columns(
                 continue
             known = columns[side]
             if len(keys) == 1:
-                known = replace(known, distinct=min(known.distinct, meeting.distinct))
+                known = known._replace(distinct=min(known.distinct, meeting.distinct))
             if first is not None and second is not None:
-                known = replace(
-                    known,
+                known = known._replace(
                     minimum=_tighter(max, first.minimum, second.minimum),
                     maximum=_tighter(min, first.maximum, second.maximum),
                     common=_common(first.common, second.common),
@@ -296,7 +295,7 @@ def _joined_columns(
             columns[side] = known
     most = max(rows, 1.0)
     return {
-        id_: column if column.distinct <= most else replace(column, distinct=most)
+        id_: column if column.distinct <= most else column._replace(distinct=most)
         for id_, column in columns.items()
     }
 

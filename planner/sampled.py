@@ -7,7 +7,6 @@ sample is left, the formulas of ``selectivity`` decide within what the sample al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from sord.planner.cardinality import ColumnEstimate, Estimate, Origin, drawn, total_distinct
 from sord.planner.catalog import Matches, Sample
@@ -54,9 +53,8 @@ def with_origins(
     """The columns of an analysed table's scan, remembering that they are."""
     name = scan.outputs[0][0] if scan.outputs else ""
     return {
-        id_: replace(
-            columns[id_],
-            origin=Origin(name, sample, where, matching, rows, column(stored), columns[id_].distinct),
+        id_: columns[id_]._replace(
+            origin=Origin(name, sample, where, matching, rows, column(stored), columns[id_].distinct)
         )
         for id_, stored in scan.outputs
     }
@@ -105,7 +103,7 @@ def _columns(
         # Of very many values a sample that isn't complete hardly has the lowest and the highest.
         if sample.complete or (before.distinct < source.rows / 2 and matches.rows >= _ENOUGH):
             column_ = within(before, low, high)
-        result[id_] = replace(
-            column_, distinct=max(1.0, min(distinct, rows)), nulls=before.nulls, known=True, common={}
+        result[id_] = column_._replace(
+            distinct=max(1.0, min(distinct, rows)), nulls=before.nulls, known=True, common={}
         )
     return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Callable, Iterable, Set
-from dataclasses import replace
 
 from sqlglot import exp
 
@@ -30,7 +29,7 @@ def filtered(source: Estimate, predicates: Iterable[exp.Expr]) -> Estimate:
         if narrowed is not None and narrowed is not source.columns[id_]:
             # What a predicate leaves of its own column is known.
             distinct = min(narrowed.distinct, max(result.rows, 1.0))
-            left[id_] = replace(left[id_], distinct=distinct, partial=narrowed.partial)
+            left[id_] = left[id_]._replace(distinct=distinct, partial=narrowed.partial)
     return Estimate(result.rows, left)
 
 
@@ -203,12 +202,12 @@ def _narrow(predicate: exp.Expr, columns: dict[str, ColumnEstimate]) -> None:
         for side, other in ((predicate.this, predicate.expression), (predicate.expression, predicate.this)):
             id_ = column_id(side)
             if id_ in columns and not references(other):
-                columns[id_] = replace(columns[id_], distinct=1.0, domain=1.0, nulls=0.0, known=True)
+                columns[id_] = columns[id_]._replace(distinct=1.0, domain=1.0, nulls=0.0, known=True)
     elif isinstance(predicate, exp.In):
         id_ = column_id(predicate.this)
         if id_ in columns and predicate.expressions:
             number = min(columns[id_].distinct, float(len(predicate.expressions)))
-            columns[id_] = replace(columns[id_], distinct=number, domain=number, nulls=0.0, known=True)
+            columns[id_] = columns[id_]._replace(distinct=number, domain=number, nulls=0.0, known=True)
     elif isinstance(predicate, exp.Between):
         id_ = column_id(predicate.this)
         if id_ in columns:
@@ -238,8 +237,7 @@ def _narrow_to_any(alternatives: list[exp.Expr], columns: dict[str, ColumnEstima
         if len(parts) == len(cases):
             known = columns[id_]
             number = min(sum(part.distinct for part in parts), known.distinct)
-            columns[id_] = replace(
-                known,
+            columns[id_] = known._replace(
                 distinct=number,
                 domain=max(min(sum(part.values for part in parts), known.values), number),
                 minimum=_outermost(min, [part.minimum for part in parts]),
@@ -261,8 +259,7 @@ def within(column: ColumnEstimate, low: float | None, high: float | None) -> Col
     low = column.minimum if low is None else min(max(low, column.minimum), column.maximum)
     high = column.maximum if high is None else max(min(high, column.maximum), low)
     share = min(1.0, (high - low + 1) / (column.maximum - column.minimum + 1))
-    return replace(
-        column,
+    return column._replace(
         minimum=low,
         maximum=high,
         distinct=max(column.distinct * share, 1.0),
