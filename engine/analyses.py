@@ -19,7 +19,7 @@ from sord.samples import Samples, TableSample
 if TYPE_CHECKING:
     from sord.planner.catalog import ColumnStatistics, Table
 
-_VERSION = 2
+_VERSION = 3
 """Of the format of the files and of what is in them."""
 _KEY = b"sord"
 _KEPT_BYTES = 512 << 20

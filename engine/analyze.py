@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -30,6 +30,12 @@ _COMMON = 32
 _FREQUENT = 3.0
 _SURE = 10
 """Times that a value has to be in the sample to be known as common."""
+_LOTS = 0.7
+"""Distinct values of a column per row, from which on it isn't taken to say which rows belong together."""
+_LOTS_ROWS = 100_000
+"""Rows that are looked at for that."""
+_IN_LOT = 0.98
+"""The share of lots with a single value of a column that is taken for all of them."""
 _NUMBERS = (
     "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
     "FLOAT", "DOUBLE", "DECIMAL",
@@ -70,6 +76,8 @@ def analyze_table(connection: duckdb.DuckDBPyConnection, table: Table) -> Analys
         )
     for name, values in _common(connection, sample, columns).items():
         columns[name] = _with_common(columns[name], values)
+    for name, lots in _lots(connection, table, columns).items():
+        columns[name] = replace(columns[name], lots=lots)
     return Analysis(columns, sample, complete)
 
 
@@ -203,9 +211,31 @@ def _common(
     return found
 
 
-def _with_common(column: ColumnStatistics, values: list[tuple[str, float]]) -> ColumnStatistics:
-    from dataclasses import replace
+def _lots(
+    connection: duckdb.DuckDBPyConnection, table: Table, columns: Mapping[str, ColumnStatistics]
+) -> dict[str, float]:
+    """In how many lots the rows of a table lie that is sorted by a column with several rows per value, as the lines of
+    orders are, for this column and those that have one value in each lot, as an order's customer is. Seen in one file.
+    """
+    sorted_by = [(columns[one.column].distinct or 0.0, one.column) for one in table.clusterings]
+    number, key = max(sorted_by, default=(0.0, ""))
+    if not table.files or not 1 < number < _LOTS * table.rows:
+        return {}
+    names = [
+        name for name, type_ in table.columns if type_ == "VARCHAR" or type_.startswith(_NUMBERS + _TIMES)
+    ]
+    first = max(table.files, key=lambda file: file.rows)
+    source = _source(table, {first.path: [(0, _LOTS_ROWS - 1)]})
+    same = ", ".join(f"avg((low{i} IS NOT DISTINCT FROM high{i})::INTEGER)" for i in range(len(names)))
+    bounds = ", ".join(
+        f"min({quoted(n)}) AS low{i}, max({quoted(n)}) AS high{i}" for i, n in enumerate(names)
+    )
+    lots = f"SELECT {bounds} FROM {source} GROUP BY {quoted(key)} HAVING count(*) > 1"
+    shares = connection.execute(f"SELECT {same} FROM ({lots})").fetchall()[0]
+    return {name: number for name, share in zip(names, shares, strict=True) if share and share > _IN_LOT}
 
+
+def _with_common(column: ColumnStatistics, values: list[tuple[str, float]]) -> ColumnStatistics:
     return replace(column, common=tuple(values))
 
 
@@ -232,6 +262,7 @@ def from_json(columns: Mapping[str, Any]) -> dict[str, ColumnStatistics]:
             float(column["width"]),
             tuple((str(value), float(share)) for value, share in column["common"]),
             number(column.get("elements")),
+            number(column.get("lots")),
         )
         for name, column in columns.items()
     }

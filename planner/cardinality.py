@@ -18,6 +18,8 @@ _ENOUGH = 20
 """Rows of a sample from which distinct values are told."""
 FEW = 0.5
 """The share of rows below which what is left may be only a part of the ranges of columns."""
+_ALIKE = 10
+"""Rows of a sample that have to be like others to be believed."""
 _SATURATED = 0.9
 """The share of distinct rows in a sample from which on it can't tell many from very many."""
 
@@ -38,6 +40,20 @@ class Origin:
     expression: exp.Expr
     distinct: float
     """Distinct values among them."""
+
+
+class Lots(NamedTuple):
+    """Rows that belong together, as the lines of one order do."""
+
+    scan: str
+    """Of which table; the same for all columns of a scan, and for no others."""
+    number: float
+    """How many there are of them among the rows."""
+
+    def left(self, total: float, rows: float, by: str | None) -> Lots:
+        """After ``rows`` of ``total`` rows are left: whole lots, if what chose them depends on the lot ``by`` alone."""
+        number = self.number * rows / max(total, rows, 1e-9)
+        return Lots(self.scan, max(number, 1.0) if self.scan == by else drawn(self.number, total, rows))
 
 
 class ColumnEstimate(NamedTuple):
@@ -64,6 +80,8 @@ class ColumnEstimate(NamedTuple):
     """Whether it is a column by whose values its table's rows lie; None if that isn't known of any."""
     nulls: float = 0.0
     """The share of rows in which it is NULL."""
+    lots: Lots | None = None
+    """Of which each has one value of this column."""
     filtered: str = ""
     """Which column this is of which table after which filter, the same in all places of a query."""
     joined: frozenset[str] = frozenset()
@@ -95,6 +113,7 @@ class Estimate:
         Those of one analysed table are counted in its sample, as columns of one table depend on each other, and
         multiplied with those of others. Otherwise it is a product with exponents 1, ½, ¼, …
         """
+        expressions = list(expressions)
         alone: list[float] = []
         tables: list[float] = []
         together: dict[str, list[exp.Expr]] = {}
@@ -112,7 +131,18 @@ class Estimate:
         number = math.prod(tables) * _product(alone)
         if len(tables) + len(alone) > 1 and max(*tables, *alone) < _SATURATED * self.rows:
             number = drawn(number, max(self.rows, number), self.rows)
-        return max(1.0, min(number, self.rows))
+        lots = self.lots_of(references(*expressions))
+        return max(1.0, min(number, self.rows, self.rows if lots is None else lots.number))
+
+    def lots_of(self, ids: Iterable[str]) -> Lots | None:
+        """The lots of which each has one value of all the columns; None if there are none."""
+        result = None
+        for id_ in ids:
+            column = self.columns.get(id_)
+            if column is None or column.lots is None or (result and result.scan != column.lots.scan):
+                return None
+            result = column.lots
+        return result
 
     def origin(self, expression: exp.Expr) -> Origin | None:
         """Where the values come from, if that is one scan of an analysed table."""
@@ -145,7 +175,11 @@ class Estimate:
         elif found < _SATURATED * first.matching:
             number = total_distinct(float(found), float(first.matching), first.rows)
         else:
-            number = max(float(found), min(_product(origin.distinct for origin in origins), first.rows))
+            # Hardly two rows are alike: how many are tells how many combinations there are (as of birthdays).
+            alike = first.matching - found
+            most = math.prod(origin.distinct for origin in origins)
+            number = first.matching**2 / (2 * alike) if alike >= _ALIKE else most
+            number = max(float(found), min(number, most, first.rows))
         # Joins and filters further up have left only some of the rows, as the columns with most values show.
         left = 1.0
         for member in members:
@@ -182,14 +216,23 @@ def _product(numbers: Iterable[float]) -> float:
     return product
 
 
-def scaled(source: Estimate, rows: float) -> Estimate:
-    """Fewer rows have fewer distinct values: Yao's formula, in Cardenas's approximation."""
+def scaled(source: Estimate, rows: float, by: str | None = None) -> Estimate:
+    """Fewer rows have fewer distinct values: Yao's formula, in Cardenas's approximation.
+
+    ``by``: the scan of lots that are dropped or left as a whole.
+    """
     if rows >= source.rows:
         return Estimate(rows, source.columns)
     few = rows < FEW * source.rows
     columns = {}
     for id_, column in source.columns.items():
-        distinct = drawn(column.distinct, source.rows, rows)
+        lots = column.lots
+        if lots is None:
+            distinct = drawn(column.distinct, source.rows, rows)
+        else:
+            fewer = lots.left(source.rows, rows, by)
+            distinct = drawn(column.distinct, lots.number, fewer.number)
+            column = column._replace(lots=fewer)
         if distinct != column.distinct or few > column.partial:
             column = column._replace(distinct=distinct, partial=few or column.partial)
         columns[id_] = column

@@ -27,6 +27,8 @@ class ColumnStatistics:
     """Values that are much more frequent than the average one, as DuckDB writes them, and their shares of all rows."""
     elements: float | None = None
     """Elements of an average list, where an empty list and NULL count as one."""
+    lots: float | None = None
+    """In how many lots the rows lie that have one value of this column each, as the rows of one order have."""
 
 
 @dataclass(frozen=True, slots=True)

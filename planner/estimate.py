@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from sord.planner.cardinality import ColumnEstimate, Estimate, scaled
+from sord.planner.cardinality import ColumnEstimate, Estimate, Lots, scaled
 from sord.planner.expressions import column, column_id, substitute
 from sord.planner.join_size import join
 from sord.planner.list_size import unnested
@@ -184,6 +184,7 @@ def _scan(plan: Scan) -> Estimate:
             sorts=name in sorting if sorting else None,
             nulls=known.null_fraction or 0.0,
             elements=known.elements,
+            lots=None if known.lots is None else Lots(plan.outputs[0][0], known.lots),
         )
     if plan.table.sample is not None:
         sample = plan.table.sample
@@ -228,7 +229,7 @@ def _aggregate(source: Estimate, plan: Aggregate) -> Estimate:
         # Every value is there once, which a sample of the input doesn't tell of.
         columns[id_] = (
             known._replace(
-                distinct=min(known.distinct, rows), common={}, origin=None, filtered="", sorts=None
+                distinct=min(known.distinct, rows), common={}, origin=None, filtered="", sorts=None, lots=None
             )
             if known
             else ColumnEstimate(rows)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sord.planner.cardinality import FEW, ColumnEstimate, Estimate, scaled
-from sord.planner.expressions import column_id
+from sord.planner.expressions import column_id, references
 from sord.planner.render import expression_sql
 from sord.planner.selectivity import filtered
 from sord.planner.selectivity import residual as residual_share
@@ -43,6 +43,9 @@ class _Meeting:
     left_range: float = 1.0
     """The share of the left side's range of keys that the right one has, if each of its rows has another key."""
     right_range: float = 1.0
+    left_key: bool = False
+    """Whether each row of the left side has another key."""
+    right_key: bool = False
 
 
 def join(
@@ -58,14 +61,16 @@ def join(
     if kind in ("semi", "anti"):
         matched = meeting.left * 0.7 ** len(residual)
         if kind == "anti":
-            return scaled(left, left.rows * max(1 - matched, _ALONE))
-        kept = scaled(left, left.rows * matched)
+            return scaled(left, left.rows * max(1 - matched, _ALONE), _lot(left, keys, 0))
+        kept = scaled(left, left.rows * matched, _lot(left, keys, 0))
         return Estimate(kept.rows, _joined_columns(kept, left, right, keys, meeting, kept.rows))
     rows = left.rows * right.rows * meeting.pairs
     inner = kind == "inner"
+    one = _part(left, keys, 0, meeting.left, meeting.left_range) if inner else left
+    other = _part(right, keys, 1, meeting.right, meeting.right_range)
     sides = {
-        **(_part(left, meeting.left, meeting.left_range) if inner else left).columns,
-        **_part(right, meeting.right, meeting.right_range).columns,
+        **_with_lots(one, other, keys, 0, meeting.left_key),
+        **_with_lots(other, one, keys, 1, meeting.right_key),
     }
     result = Estimate(rows, _joined_columns(Estimate(rows, sides), left, right, keys, meeting, rows))
     if inner and residual:
@@ -91,9 +96,28 @@ def join(
     return result
 
 
-def _part(side: Estimate, share: float, of_range: float) -> Estimate:
+def _lot(side: Estimate, keys: Keys, number: int) -> str | None:
+    """The scan of the lots that have one value of a side's keys each."""
+    lots = side.lots_of(references(*(key[number] for key in keys)))
+    return lots.scan if lots else None
+
+
+def _with_lots(
+    side: Estimate, other: Estimate, keys: Keys, number: int, is_key: bool
+) -> Mapping[str, ColumnEstimate]:
+    """The columns of a side. Where its key is what the other side's lots refer to, each lot has one value of them."""
+    lots = other.lots_of(references(*(key[1 - number] for key in keys))) if is_key and keys else None
+    if lots is None:
+        return side.columns
+    return {
+        id_: column if column.lots is not None else column._replace(lots=lots)
+        for id_, column in side.columns.items()
+    }
+
+
+def _part(side: Estimate, keys: Keys, number: int, share: float, of_range: float) -> Estimate:
     """What of a side has a partner. Of a calendar that reaches beyond the other side, the weeks are left too."""
-    result = scaled(side, side.rows * share)
+    result = scaled(side, side.rows * share, _lot(side, keys, number))
     if of_range >= FEW:
         return result
     return Estimate(
@@ -150,11 +174,17 @@ def _meet(left: Estimate, right: Estimate, keys: Keys) -> _Meeting:
     pairs = pairs if counted is None else counted
     found_left, found_right = min(1.0, pairs * distinct_right), min(1.0, pairs * distinct_left)
     fewest = min(distinct_left * found_left, distinct_right * found_right)
-    if distinct_left < _UNIQUE * left.rows:
-        range_left = 1.0
-    if distinct_right < _UNIQUE * right.rows:
-        range_right = 1.0
-    return _Meeting(pairs, found_left, found_right, max(fewest, 1.0), range_left, range_right)
+    left_key, right_key = distinct_left >= _UNIQUE * left.rows, distinct_right >= _UNIQUE * right.rows
+    return _Meeting(
+        pairs,
+        found_left,
+        found_right,
+        max(fewest, 1.0),
+        range_left if left_key else 1.0,
+        range_right if right_key else 1.0,
+        left_key,
+        right_key,
+    )
 
 
 def _is_reference(left: Estimate, right: Estimate, keys: Keys) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sqlglot import exp
+
 from sord.planner.cardinality import ColumnEstimate, Estimate, Origin, drawn, total_distinct
 from sord.planner.catalog import Matches, Sample
 from sord.planner.expressions import column, references, substitute
@@ -38,7 +40,7 @@ def sampled(plan: Filter, source: Estimate) -> Estimate | None:
     rows = source.rows * _fraction(plan, source, sample, texts, matches)
     # Which values equalities and lists leave is known without looking.
     narrowed = filtered(source, plan.predicates).columns
-    columns = _columns(source, narrowed, names, sample, matches, rows)
+    columns = _columns(source, narrowed, plan.predicates, names, sample, matches, rows)
     return Estimate(rows, with_origins(scan, sample, columns, texts, matches.rows, rows))
 
 
@@ -80,6 +82,7 @@ def _fraction(
 def _columns(
     source: Estimate,
     narrowed: Mapping[str, ColumnEstimate],
+    predicates: tuple[exp.Expr, ...],
     names: Mapping[str, str],
     sample: Sample,
     matches: Matches,
@@ -87,6 +90,8 @@ def _columns(
 ) -> dict[str, ColumnEstimate]:
     """Distinct values among the rows that are left, from those of the sample."""
     result = {}
+    used = source.lots_of(references(*predicates))
+    by = used.scan if used else None
     for id_, before in source.columns.items():
         found = float(matches.distinct.get(names.get(id_, ""), 0))
         if sample.complete:
@@ -103,6 +108,8 @@ def _columns(
         # Of very many values a sample that isn't complete hardly has the lowest and the highest.
         if sample.complete or (before.distinct < source.rows / 2 and matches.rows >= _ENOUGH):
             column_ = within(before, low, high)
+        if column_.lots is not None and before.lots is not None:
+            column_ = column_._replace(lots=before.lots.left(source.rows, rows, by))
         result[id_] = column_._replace(
             distinct=max(1.0, min(distinct, rows)), nulls=before.nulls, known=True, common={}
         )

@@ -16,13 +16,15 @@ _GUESS = {"equal": 0.1, "range": 0.3, "positive": 0.9, "like": 0.1, "prefix": 0.
 
 def filtered(source: Estimate, predicates: Iterable[exp.Expr]) -> Estimate:
     """The rows for which the predicates hold."""
+    predicates = list(predicates)
     columns = dict(source.columns)
     fractions: list[float] = []
     for predicate in predicates:
         fractions.append(selectivity(predicate, source))
         _narrow(predicate, columns)
     fraction = combined(_ranges_merged(fractions, predicates, source))
-    result = scaled(Estimate(source.rows, columns), source.rows * fraction)
+    lots = source.lots_of(references(*predicates))
+    result = scaled(Estimate(source.rows, columns), source.rows * fraction, lots.scan if lots else None)
     left = dict(result.columns)
     for id_ in references(*predicates):
         narrowed = columns.get(id_)
@@ -137,6 +139,9 @@ def selectivity(predicate: exp.Expr, source: Estimate) -> float:
     if isinstance(predicate, exp.Boolean):
         return 1.0 if predicate.this else 0.0
     if isinstance(predicate, exp.EQ):
+        constants = _literal(predicate.this), _literal(predicate.expression)
+        if constants[0] is not None and constants[1] is not None:
+            return float(constants[0] == constants[1])
         if references(predicate.this) and references(predicate.expression):
             return min(_equal_fraction(predicate.this, source), _equal_fraction(predicate.expression, source))
         return _equal_fraction(predicate.this if references(predicate.this) else predicate.expression, source)
@@ -150,6 +155,12 @@ def selectivity(predicate: exp.Expr, source: Estimate) -> float:
             return _GUESS["positive"]
         return _GUESS["range"] if fraction is None else fraction
     return _GUESS["other"]
+
+
+def _literal(expression: exp.Expr) -> str | None:
+    while isinstance(expression, (exp.Paren, exp.Cast)):
+        expression = expression.this
+    return expression.name if isinstance(expression, exp.Literal) else None
 
 
 def _comparison(predicate: exp.Expr) -> tuple[str, str, exp.Expr] | None:

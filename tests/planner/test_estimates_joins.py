@@ -75,6 +75,7 @@ def _q_error(catalog: Catalog, sql: str) -> float:
         ("SELECT * FROM sales WHERE shop = 1 AND district = 10", 3, 1.1),
         ("SELECT * FROM sales WHERE shop = 1 AND district = 20", 1e5, 30),
         ("SELECT shop, district FROM sales GROUP BY shop, district", 3, 1.01),
+        ("SELECT item, shop, buyer FROM sales GROUP BY item, shop, buyer", 5, 1.3),
         ("SELECT client FROM sales GROUP BY client", 1.3, 1.3),
         (
             "SELECT item FROM sales JOIN days ON sold = day WHERE year IN (2001, 2002) AND year = 2001",
@@ -83,6 +84,8 @@ def _q_error(catalog: Catalog, sql: str) -> float:
         ),
         ("SELECT ticket % 100 AS t FROM sales GROUP BY ticket % 100", 1e3, 1.01),
         ("SELECT ticket, count(*) FROM sales GROUP BY ticket HAVING count(*) > 25", 300, 300),
+        ("SELECT client, shop FROM sales WHERE shop = 1 GROUP BY client, shop", 10, 1.3),
+        ("SELECT ticket FROM sales WHERE shop = 1 GROUP BY ticket HAVING count(*) > 7", 1e5, 1.5),
         ("SELECT item, count(*) FROM sales GROUP BY item HAVING count(*) > 80", 1.5, 1.5),
         ("SELECT year, shop FROM sales JOIN days ON sold = day GROUP BY year, shop", 100, 50),
     ],
