@@ -100,8 +100,8 @@ def _check_all(
                     continue
                 check(database, text, number, workers, report)
                 if len(report.findings) > known:
-                    place = Path(folder) / f"reduced{number}"
-                    found.append(reduced(report.findings[known], database, place))
+                    apart = Path(folder) / f"reduced{number}"
+                    found.append(reduced(report.findings[known], database, apart))
             except BROKEN:
                 if len(report.findings) > known:
                     found.append((report.findings[known], ""))
