@@ -68,13 +68,10 @@ class Footer(NamedTuple):
     metadata: FileMetaData
     schema: str
     """Two files have the same text if they have the same schema."""
-
-    @property
-    def row_groups(self) -> tuple[int, ...]:
-        """Rows of each."""
-        return tuple(
-            self.metadata.row_group(number).num_rows for number in range(self.metadata.num_row_groups)
-        )
+    row_groups: tuple[int, ...]
+    """Rows of each."""
+    chunks: dict[int, tuple[Chunk, ...]]
+    """By position of the column, as far as somebody has asked: see :func:`chunks`."""
 
 
 class Chunk(NamedTuple):
@@ -113,14 +110,22 @@ def read_footers(
             metadata = found[path]
             if metadata is None:
                 raise _damaged(cursor, path)
-            known[path] = Footer(modified, size, metadata, str(metadata.schema).partition("\n")[2])
+            groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+            schema = str(metadata.schema).partition("\n")[2]
+            known[path] = Footer(modified, size, metadata, schema, tuple(groups), {})
         result.append(known[path])
     return result
 
 
-def chunks(footer: Footer, column: int) -> Iterator[Chunk]:
+def chunks(footer: Footer, column: int) -> tuple[Chunk, ...]:
     """What a footer says of a column, by row group."""
-    metadata = footer.metadata
+    found = footer.chunks.get(column)
+    if found is None:
+        found = footer.chunks[column] = tuple(_chunks(footer.metadata, column))
+    return found
+
+
+def _chunks(metadata: FileMetaData, column: int) -> Iterator[Chunk]:
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         chunk = group.column(column)

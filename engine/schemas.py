@@ -145,7 +145,11 @@ def hive_options(paths: Sequence[str], partitions: Columns) -> dict[str, str]:
     """Arguments under which DuckDB reads in any of the paths what it reads in all."""
     if partitions:
         return {"hive_partitioning": "true", "hive_types": text_list(partitions)}
-    return {"hive_partitioning": "false"} if any("=" in os.path.dirname(path) for path in paths) else {}
+    return (
+        {"hive_partitioning": "false"}
+        if any("=" in path and "=" in os.path.dirname(path) for path in paths)
+        else {}
+    )
 
 
 def _hive_keys(paths: Sequence[str], wanted: str | None) -> frozenset[str]:
@@ -153,12 +157,8 @@ def _hive_keys(paths: Sequence[str], wanted: str | None) -> frozenset[str]:
     if wanted is not None and not is_true(wanted):
         return frozenset()
     found = {
-        frozenset(
-            unquote(part.partition("=")[0]).lower()
-            for part in os.path.dirname(path).split("/")
-            if "=" in part
-        )
-        for path in paths
+        frozenset(unquote(part.partition("=")[0]).lower() for part in folder.split("/") if "=" in part)
+        for folder in {os.path.dirname(path) if "=" in path else "" for path in paths}
     }
     if len(found) == 1:
         return found.pop()

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sord.planner.catalog import Table
+from sqlglot import exp
+
+from sord.planner.catalog import File, Table
 from sord.planner.context import Context
 from sord.planner.expressions import references
 from sord.planner.logical import Filter, Plan, Scan, Values
 from sord.planner.render import expression_sql, literal, quote
 from sord.planner.restricted import of_partitions
 
-_Partition = tuple[str | None, ...]
+_Values = tuple[str | None, ...]
 
 
 def prune_files(plan: Plan, context: Context) -> Plan:
@@ -28,18 +30,24 @@ def prune_files(plan: Plan, context: Context) -> Plan:
     ids = {
         id_: scan.table.partitions.index(name) for id_, name in scan.outputs if name in scan.table.partitions
     }
-    predicates = [
-        expression_sql(p) for p in plan.predicates if (used := references(p)) and used <= ids.keys()
-    ]
-    if not predicates:
+    deciding = [p for p in plan.predicates if (used := references(p)) and used <= ids.keys()]
+    if not deciding:
         return plan
-    partitions = list(
-        dict.fromkeys(file.partition for file in scan.table.files if file.partition is not None)
+    # Of many partitions few may differ in what is asked for.
+    ids = {id_: position for id_, position in ids.items() if id_ in references(*deciding)}
+    positions = sorted(set(ids.values()))
+
+    def asked(file: File) -> _Values | None:
+        return None if file.partition is None else tuple(file.partition[position] for position in positions)
+
+    different = [values for values in dict.fromkeys(map(asked, scan.table.files)) if values is not None]
+    columns = {id_: positions.index(position) for id_, position in ids.items()}
+    kept = _matching(
+        context, different, columns, [scan.table.partitions[p] for p in positions], scan.table, deciding
     )
-    kept = _matching(context, partitions, ids, scan.table, predicates)
     if kept is None:
         return plan
-    files = tuple(file for file in scan.table.files if file.partition in kept)
+    files = tuple(file for file in scan.table.files if asked(file) in kept)
     if len(files) == len(scan.table.files):
         return plan
     if not files:
@@ -50,28 +58,32 @@ def prune_files(plan: Plan, context: Context) -> Plan:
 
 def _matching(
     context: Context,
-    partitions: Sequence[_Partition],
+    different: Sequence[_Values],
     ids: dict[str, int],
+    names: Sequence[str],
     table: Table,
-    predicates: Sequence[str],
-) -> set[_Partition] | None:
-    """The partitions in which every predicate is true; None if DuckDB can't tell."""
-    if not partitions:
+    predicates: Sequence[exp.Expr],
+) -> set[_Values | None] | None:
+    """Those values of columns with ``names`` for which every predicate is true; None if DuckDB can't tell.
+
+    ``ids`` are the positions of the columns that predicates know by ids.
+    """
+    if not different:
         return set()
     texts = ", ".join(
         f"({number}, {', '.join('NULL' if v is None else literal(v) for v in values)})"
-        for number, values in enumerate(partitions)
+        for number, values in enumerate(different)
     )
-    names = ", ".join(f"v{position}" for position in range(len(table.partitions)))
+    stored = ", ".join(f"v{position}" for position in range(len(names)))
     columns = ", ".join(
-        f"CAST(v{position} AS {table.type_of(table.partitions[position])}) AS {quote(id_)}"
+        f"CAST(v{position} AS {table.type_of(names[position])}) AS {quote(id_)}"
         for id_, position in ids.items()
     )
     try:
         rows = context.catalog.rows(
-            f"SELECT number FROM (SELECT number, {columns} FROM (VALUES {texts}) AS _(number, {names})) "
-            f"WHERE {' AND '.join(f'({predicate})' for predicate in predicates)}"
+            f"SELECT number FROM (SELECT number, {columns} FROM (VALUES {texts}) AS _(number, {stored})) "
+            f"WHERE {' AND '.join(f'({expression_sql(predicate)})' for predicate in predicates)}"
         )
     except Exception:
         return None
-    return {partitions[number] for (number,) in rows}
+    return {different[number] for (number,) in rows}
