@@ -80,6 +80,17 @@ KINDS: Final[dict[str, Kind]] = {
         ("{'a': 1, 'b': x}", "{'a': 1, 'b': y}", "{'a': NULL, 'b': x}", "{'a': 2, 'b': NULL}"),
     ),
     "map": Kind("MAP(VARCHAR, INTEGER)", ("{}", "{a=1}", "{a=1, b=2}", "{b=NULL}", "{a=2}")),
+    "structs": Kind(
+        "STRUCT(a INTEGER, b VARCHAR)[]",
+        (
+            "[]",
+            "[NULL]",
+            "[{'a': 1, 'b': x}]",
+            "[{'a': NULL, 'b': y}, NULL]",
+            "[{'a': 2, 'b': x}, {'a': 2, 'b': x}]",
+        ),
+    ),
+    "lists": Kind("INTEGER[][]", ("[]", "[[]]", "[[1], [2, 3]]", "[NULL, [NULL, 97]]", "[[1, 1], NULL, []]")),
 }
 
 OTHER: Final = "other"

@@ -125,6 +125,10 @@ class Queries(Subqueries):
                 if rng.random() < 0.6
                 else f"({self.subquery(sources, depth, outer)})"
             )
+        known = True
+        if self.rare(0.12):
+            more, known = self.unnested_items(sources)
+            items += more
         for _ in items:
             names.append(self.output_name(names))
         distinct = rng.uniform(0.03 if self.plain else 0.0, 1.0)
@@ -139,7 +143,7 @@ class Queries(Subqueries):
             call, kind = self.window(sources, total=rng.random() < 0.5)
             bound = f"{call} <= {rng.randint(1, 3)}" if kind in NUMBERS else self.test(call, kind)
             rest += f" QUALIFY {bound}"
-        return f"SELECT {listed}{rest}", len(items)
+        return f"SELECT {listed}{rest}", len(items) if known else 0
 
     def star(self, sources: list[Source], rest: str) -> str:
         """SELECT * with all that may follow it."""
@@ -171,6 +175,7 @@ class Queries(Subqueries):
             for _ in range(rng.choice((0, 1, 1, 1, 2, 2)))
         ]
         keys = [key for i, key in enumerate(keys) if key not in keys[:i]]
+        unnested = self.a_list(sources) if self.rare(0.06) else None
         items = [text for text, _ in keys if rng.random() < 0.9]
         sets = self.grouping_sets([text for text, _ in keys]) if rng.random() < 0.12 else ""
         if sets and rng.random() < 0.5:
@@ -196,6 +201,14 @@ class Queries(Subqueries):
         names: list[str] = []
         for _ in items:
             names.append(self.output_name(names))
+        if unnested is not None and not sets:
+            items.append(f"unnest({unnested[0]})")
+            names.append("element")
+            keys.append(("element", unnested[1]))
+        elif self.rare(0.05):
+            value, _ = self.any_value(sources)
+            items.append(f"unnest(list({value} ORDER BY {value}))")
+            names.append("listed")
         text = (
             "SELECT " + ", ".join(f"{item} AS {name}" for item, name in zip(items, names, strict=True)) + rest
         )

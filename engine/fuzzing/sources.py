@@ -6,11 +6,12 @@ import random
 from abc import abstractmethod
 
 from sord.fuzzing.databases import Database
-from sord.fuzzing.expressions import Expressions, Source
+from sord.fuzzing.expressions import Source
 from sord.fuzzing.kinds import COMMON, NUMBERS, Column, comparable, kind_of
+from sord.fuzzing.lists import Lists
 
 
-class Sources(Expressions):
+class Sources(Lists):
     """FROM clauses over a database."""
 
     def __init__(self, rng: random.Random, database: Database) -> None:
@@ -41,16 +42,16 @@ class Sources(Expressions):
         rng = self.rng
         if rng.random() < 0.02:
             return [Source("", [])], ""
-        first, source = self.relation(depth)
+        lists = [source for source in outer if source.columns]
+        first, source = self.rows_of_list(lists) if lists and self.rare(0.1) else self.relation(depth)
         sources = [source]
         text = f" FROM {first}"
         visible = 0  # ON sees what stands after the last comma
         for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 2, 3))):
-            lists = _lists(sources)
-            if lists and self.rare(0.2):
-                item, source = self.unnested(lists)
-                text += f", {item}"
-                visible = len(sources)
+            if self.rare(0.12):
+                item, source, comma = self.joined_list(sources, visible)
+                text += item
+                visible = len(sources) if comma else visible
                 sources.append(source)
                 continue
             if self.rare(0.02):
@@ -100,7 +101,10 @@ class Sources(Expressions):
         if choice > 0.96 and not self.plain:
             return f"range({rng.randint(0, 5)}) AS {alias}(k)", Source(alias, [("k", "big")])
         if choice > 0.95 and not self.plain:
-            return f"(SELECT unnest([1, 2, NULL, 97]) AS k) AS {alias}", Source(alias, [("k", "int")])
+            text = rng.choice(
+                ("(SELECT unnest([1, 2, NULL, 97]) AS k) AS {}", "unnest([1, 97, NULL, 97, 194]) AS {}(k)")
+            )
+            return text.format(alias), Source(alias, [("k", "int")])
         if self.ctes and rng.random() < 0.5:
             name = rng.choice(list(self.ctes))
             return f"{name} AS {alias}", Source(alias, self.ctes[name])
@@ -118,12 +122,6 @@ class Sources(Expressions):
         columns = [("k" if i == 0 else f"v{i}", kind) for i, kind in enumerate(kinds)]
         names = ", ".join(name for name, _ in columns)
         return f"(VALUES {rows}) AS {alias}({names})", Source(alias, columns)
-
-    def unnested(self, lists: list[Column]) -> tuple[str, Source]:
-        """The elements of a list, an item that sees the ones before it."""
-        alias = self.alias()
-        text, kind = self.rng.choice(lists)
-        return f"unnest({text}) AS {alias}(e)", Source(alias, [("e", "int" if kind == "list" else "str")])
 
     def lateral(self, sources: list[Source]) -> tuple[str, Source]:
         """A row of one column, computed from the items before it."""
@@ -170,12 +168,3 @@ class Sources(Expressions):
 
 def _numeric(columns: list[Column]) -> set[str]:
     return {name for name, kind in columns if kind in NUMBERS}
-
-
-def _lists(sources: list[Source]) -> list[Column]:
-    return [
-        (f"{source.alias}.{name}", kind)
-        for source in sources
-        for name, kind in source.columns
-        if kind in ("list", "strlist")
-    ]

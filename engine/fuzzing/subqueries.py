@@ -39,7 +39,10 @@ class Subqueries(Sources):
         visible = [source for source in sources if source.columns]
         if not visible:
             return "true"
-        text = self._subquery(visible, depth, visible if rng.random() < 0.9 else visible + outer)
+        if self.rare(0.15):
+            text = self.test_of_list(visible)
+        else:
+            text = self._subquery(visible, depth, visible if rng.random() < 0.9 else visible + outer)
         choice = rng.random()
         if choice < 0.08:
             return f"({text} OR {self.predicate(visible)})"
