@@ -183,6 +183,7 @@ class DistributedRelation(Relation):
         try:
             with _no_collections():
                 text, described, sink = self._planned
+                text = connection.catalog.inlined(text)
                 connection.catalog.check_text(text)
                 options = replace(connection.options, sort_ranges=connection.catalog.session.keeps_order)
                 return plan_query(text, connection.catalog, options, described, sink)

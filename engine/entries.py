@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from sord.macros import Macro, inlined, macros
 from sord.sql_text import quoted
 from sord.statements import NAME, unquoted, view_body
 
@@ -57,8 +58,9 @@ class Entries:
         """Of these, the ones that the user has named with their database."""
         self._bodies: dict[str, tuple[str, tuple[str, ...]]] = {}
         """What users wrote as a view's query, and its names for columns, by DuckDB's SQL for the view."""
-        self._definitions: list[tuple[str, str]] | None = []
+        self._definitions: list[tuple[str, str, bool]] | None = []
         """Macros and types that users have defined; None if that has to be asked."""
+        self._macros: list[Macro] = []
 
     def executed(self, text: str) -> None:
         """Take note of a statement other than a query."""
@@ -101,14 +103,31 @@ class Entries:
         assert view.sql is not None
         return self._bodies.get(view.sql) or view_body(view.sql)
 
-    def definitions(self) -> list[tuple[str, str]]:
-        """The names of users' macros and types, each with what it is."""
+    def definitions(self) -> list[tuple[str, str, bool]]:
+        """The names of users' macros and types, each with what it is and whether DuckDB has a function of this name."""
         if self._definitions is None:
             self._definitions = self._database.execute(
-                "SELECT function_name, 'macro' FROM duckdb_functions() WHERE NOT internal AND function_type LIKE "
-                "'%macro%' UNION SELECT type_name, 'type' FROM duckdb_types() WHERE NOT internal"
+                "SELECT function_name, 'macro', function_name IN (SELECT function_name FROM duckdb_functions() "
+                "WHERE internal) FROM duckdb_functions() WHERE NOT internal AND function_type LIKE '%macro%' "
+                "UNION SELECT type_name, 'type', false FROM duckdb_types() WHERE NOT internal"
             ).fetchall()
+            self._macros = macros(self._database) if self._definitions else []
         return self._definitions
+
+    def inlined(self, text: str) -> str:
+        """The text with macros replaced by what they stand for; as it is if that can't be done."""
+        if not self.definitions() or not self._macros:
+            return text
+        found = inlined(text, self._macros)
+        if found is None or found == text:
+            return text
+        try:
+            plans = [
+                self._database.sql(f"EXPLAIN (FORMAT json) {one}").fetchall()[0][1] for one in (text, found)
+            ]
+        except duckdb.Error:
+            return text
+        return found if plans[0] == plans[1] else text
 
     def _candidates(self, parts: list[str], view: Entry | None) -> list[Place]:
         """Where to look, in this order, for a name after ``parts``. A view's own place comes before the user's path.

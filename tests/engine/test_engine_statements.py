@@ -270,7 +270,7 @@ def test_explain_does_not_execute(db: sord.Connection) -> None:
             "MACRO lower",
         ),
         (
-            "CREATE FUNCTION nvl(x, y) AS 7",
+            "CREATE FUNCTION nvl(x, y, z := 1) AS 7",
             "SELECT max(NVL(n_name, 'a')) FROM nation",
             "nvl is a macro",
             "MACRO nvl",
