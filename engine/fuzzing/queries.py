@@ -76,7 +76,9 @@ class Queries(Subqueries):
             items = [f"ALL{rng.choice(('', ' DESC'))}"]
         text = " ORDER BY " + ", ".join(items)
         if limit:
-            text += f" LIMIT {rng.choice(('20%', '1 + 2') if self.rare(0.15) else ('0', '1', '2', '5', '10', '1000'))}"
+            computed = self.rare(0.15)
+            numbers = ("20%", "1 + 2", "(SELECT 3)") if computed else ("0", "1", "2", "5", "10", "1000")
+            text += f" LIMIT {rng.choice(numbers)}"
             text += rng.choice(("", "", f" OFFSET {rng.randint(0, 6)}"))
         elif rng.random() < 0.05:
             text = " ORDER BY " + ", ".join(map(str, positions)) + f" OFFSET {rng.randint(0, 6)}"
@@ -119,6 +121,8 @@ class Queries(Subqueries):
             items.append(self.any_value(sources)[0])
         if rng.random() < 0.15:
             items.append(self.window(sources)[0])
+        if self.rare(0.06):
+            items.append(self.odd_item(sources, rest, depth))
         if depth > 0 and rng.random() < 0.08:
             items.append(
                 self.scalar_subquery(sources, depth)
@@ -145,6 +149,19 @@ class Queries(Subqueries):
             rest += f" QUALIFY {bound}"
         return f"SELECT {listed}{rest}", len(items) if known else 0
 
+    def odd_item(self, sources: list[Source], rest: str, depth: int) -> str:
+        """What few other systems have among expressions: a whole row, an array of a subquery, a common column."""
+        visible = [source for source in sources if source.columns]
+        if " USING (k)" in rest and self.rng.random() < 0.7:
+            return "k"
+        if not visible or self.rng.random() < 0.5:
+            kind = self.rng.choice(("int", "str"))
+            inner, from_ = self.from_(min(depth - 1, 0), [])
+            where = self.where(inner, depth - 1, visible)
+            return f"ARRAY(SELECT {self.value(inner, kind)} AS v{from_}{where} ORDER BY 1)"
+        row = self.rng.choice(visible).alias
+        return self.rng.choice((row, f"to_json({row})", f"{row} IS NULL"))
+
     def star(self, sources: list[Source], rest: str) -> str:
         """SELECT * with all that may follow it."""
         rng = self.rng
@@ -160,6 +177,8 @@ class Queries(Subqueries):
             return f"SELECT COLUMNS('^[a-k]'){rest}"
         if choice < 0.8:
             return f"SELECT * RENAME ({name} AS renamed){rest}"
+        if choice < 0.85:
+            return f"SELECT * LIKE '%{name[0]}%'{rest}"
         return f"SELECT {sources[0].alias}.*, {self.any_value(sources)[0]} AS extra{rest}"
 
     def output_name(self, taken: list[str]) -> str:
@@ -179,7 +198,8 @@ class Queries(Subqueries):
         items = [text for text, _ in keys if rng.random() < 0.9]
         sets = self.grouping_sets([text for text, _ in keys]) if rng.random() < 0.12 else ""
         if sets and rng.random() < 0.5:
-            items.append(f"{rng.choice(('grouping', 'grouping_id'))}({keys[-1][0]})")
+            item = f"{rng.choice(('grouping', 'grouping_id'))}({keys[-1][0]})"
+            items.append("grouping_id()" if self.rare(0.3) else item)
         for _ in range(rng.randint(0 if items else 1, 3)):
             call, kind = self.aggregate_call(sources)
             if kind in NUMBERS and rng.random() < 0.1:

@@ -74,7 +74,8 @@ class Sources(Lists):
                     sources.append(source)
                     continue
             shared = _numeric(source.columns) & _numeric([column for s in sources for column in s.columns])
-            if rng.random() < 0.06 and "k" in shared and len(sources) == 1:
+            common = text.count(" USING (k)") == len(sources) - 1 and rng.random() < 0.06 * len(sources)
+            if common and "k" in shared:
                 text += f" {kind} {item} USING (k)"
             elif self.rare(0.02) and len(sources) == 1:
                 text += f" NATURAL {rng.choice(('', 'LEFT ', 'RIGHT '))}JOIN {item}"

@@ -79,12 +79,11 @@ class Subqueries(Sources):
             other = rng.choice(NUMBERS) if of in NUMBERS and rng.random() < 0.3 else of
             inner = self.select_from(depth - 1, reach if rng.random() < 0.3 else [], None, other)
             if kind == "in":
-                if rng.random() < 0.05:
-                    second, _ = self.column(visible)
-                    pair = self.select_from(
-                        depth - 1, [], f"{self.literal(of)} AS a, {self.literal('int')} AS b"
-                    )
-                    return f"({column}, {second}) {negated}IN ({pair})"
+                if rng.random() < 0.08:
+                    second, also = self.column(visible)
+                    sources, from_ = self.from_(depth - 1, [])
+                    pair = f"SELECT {self.value(sources, of)} AS a, {self.value(sources, also)} AS b{from_}"
+                    return f"({column}, {second}) {negated}IN ({pair}{self.where(sources, depth - 1, [])})"
                 return f"{column} {negated}IN ({inner})"
             return (
                 f"{column} {rng.choice(('<', '>', '=', '<>', '>='))} {rng.choice(('ANY', 'ALL'))} ({inner})"
