@@ -265,8 +265,8 @@ def _outermost(choose: Callable[[list[float]], float], bounds: list[float | None
 
 def within(column: ColumnEstimate, low: float | None, high: float | None) -> ColumnEstimate:
     """A column of which only values between ``low`` and ``high`` are left (None: no bound), values being uniform."""
-    if column.minimum is None or column.maximum is None:
-        return column
+    if column.minimum is None or column.maximum is None or column.minimum > column.maximum:
+        return column  # nothing is known, or there are no values at all
     low = column.minimum if low is None else min(max(low, column.minimum), column.maximum)
     high = column.maximum if high is None else max(min(high, column.maximum), low)
     share = min(1.0, (high - low + 1) / (column.maximum - column.minimum + 1))

@@ -15,6 +15,7 @@ from sord.planner.estimate import Estimator
 from sord.planner.expressions import column
 from sord.planner.join_size import join
 from sord.planner.physical import plan_query
+from sord.planner.selectivity import within
 
 _TABLES = {
     # A row a day of 200 years; sales of five of them, the more in winter; what is returned, by both keys of a sale.
@@ -115,3 +116,11 @@ def test_rows_without_a_partner_stay_in_an_outer_join() -> None:
     assert 1000 <= left.rows < 1020
     assert left.columns["a"].nulls > 0.9
     assert left.columns["b"].nulls == 0
+
+
+def test_a_range_of_keys_that_meet_nowhere() -> None:
+    sides = [
+        Estimate(100.0, {id_: ColumnEstimate(10.0, low, low + 9)}) for id_, low in (("a", 0.0), ("b", 10.0))
+    ]
+    met = join("inner", *sides, [(column("a"), column("b"))], []).columns["a"]
+    assert within(met, 5.0, 7.0).distinct >= 1
