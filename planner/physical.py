@@ -29,7 +29,7 @@ from sord.planner.order_joins import reorder_joins
 from sord.planner.parse import parse
 from sord.planner.prune_columns import prune_columns
 from sord.planner.remaining import remaining, seconds_left, without_empty
-from sord.planner.replanned import decisions, differences
+from sord.planner.replanned import ORDER, decisions, differences
 from sord.planner.runtime_filters import add_runtime_filters
 from sord.planner.sink import Sink
 from sord.planner.skew import is_frequent, is_split
@@ -115,7 +115,7 @@ class DistributedPlan:
         )
         before = _gains(self.physical, self.cut.exchanges, begun)
         # Sides of a join change places so that the frequent keys of one can be spread next.
-        exchanged = any(change.startswith("order of joins") for change in changes)
+        exchanged = any(change.startswith(ORDER) for change in changes)
         gains = changes if surprises else exchanged or _gains(better.physical, {}, set()) > before
         return replace(better, changes=changes) if gains else None
 

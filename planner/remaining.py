@@ -35,6 +35,9 @@ def remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Set
 
     begun = finished.keys() | running
 
+    def has_begun(node: Plan) -> bool:
+        return isinstance(node, Stage) or cut.exchanges.get(id(node)) in begun
+
     def walk(node: Plan) -> Plan:
         number = cut.exchanges.get(id(node))
         if number is not None and (number in finished or number in running):
@@ -49,7 +52,7 @@ def remaining(plan: Plan, cut: Cut, finished: Mapping[int, Actual], running: Set
             return replace(node, rows=float(finished[node.exchange].rows), exact=True)
         if isinstance(node, Join) and is_split(node) and cut.exchanges.get(id(node.left), -1) not in begun:
             return node if isinstance(node.left, Stage) else walk(joined_again(node))
-        if isinstance(node, Join) and node.runtime and cut.exchanges.get(id(keys_source(node))) not in begun:
+        if isinstance(node, Join) and node.runtime and not has_begun(keys_source(node)):
             return walk(node.left)  # whether it pays is decided anew
         if isinstance(node, Aggregate) and node.phase == "final" and _undone(node, cut, finished, running):
             return walk(put_together(node))
@@ -93,14 +96,16 @@ def without_empty(plan: Plan, context: Context) -> Plan:
 
 
 def seconds_left(plan: Plan, estimate: Estimator, options: Options) -> float:
-    """About what each worker has to do for a plan, moving rows not counted."""
+    """About what each worker has to do for a plan, if what it reads is moved once."""
+    move = 1 / options.bytes_per_second
 
     def seconds(node: Plan) -> float:
         below = sum(map(seconds, node.children))
         if isinstance(node, Scan):
-            return below + cost.scan(node.table.rows, estimate(node).width(node.columns), options)
+            rows, width = node.table.rows, estimate(node).width(node.columns)
+            return below + cost.scan(rows, width, options) + rows * width * move
         if isinstance(node, Stage):
-            return below + node.rows * estimate(node).width(node.columns) * cost.IMPORT
+            return below + node.rows * estimate(node).width(node.columns) * (cost.IMPORT + move)
         if isinstance(node, Join):
             sides = sorted(estimate(side).rows for side in node.children)
             return below + sides[0] * cost.BUILD + sides[1] * cost.PROBE + estimate(node).rows * cost.MAKE

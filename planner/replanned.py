@@ -11,6 +11,9 @@ from sord.planner.runtime_filters import keys_source
 _LONG = 100
 """Characters after which an order of joins is cut short."""
 
+ORDER = "order of joins"
+"""How the subject begins where that is decided."""
+
 Decision = tuple[str, str]
 """What was to be decided, and how that was done."""
 
@@ -57,13 +60,14 @@ def decisions(plan: Plan, exchanges: Mapping[int, int], begun: Set[int]) -> list
             source = keys_source(node)
             keys = source.exchange if isinstance(source, Stage) else exchanges.get(id(source), -1)
             probe = name(node.left)
-            how = f"by keys of fragment {keys}" if keys in begun else "by keys"
+            known = isinstance(source, Stage) or keys in begun
+            how = f"by keys of fragment {keys}" if known else "by keys"
             found.append((f"filtering {_listed(probe[1])}", how))
             return probe
         texts, inputs = zip(*map(name, node.children), strict=True)
         if isinstance(node, With):
             *shared, body = texts
-            found.extend((f"order of joins of {a}", b) for a, b in zip(node.names, shared, strict=True))
+            found.extend((f"{ORDER} of {a}", b) for a, b in zip(node.names, shared, strict=True))
             return body, inputs[-1]
         if isinstance(node, Exchange):
             half = isinstance(node.input, Aggregate) and node.input.phase == "partial"
@@ -75,7 +79,7 @@ def decisions(plan: Plan, exchanges: Mapping[int, int], begun: Set[int]) -> list
             return f"({texts[0]} {'⋈' if node.kind == 'inner' else node.kind} {texts[1]})", everything
         return ", ".join(texts), everything
 
-    return [("order of joins", name(plan)[0]), *found]
+    return [(ORDER, name(plan)[0]), *found]
 
 
 def _leaf(name: str) -> tuple[str, list[str]]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from sord.planner.fragment import Actual, Fragment, Place, Route
 from sord.planner.physical import DistributedPlan
+from sord.planner.replanned import ORDER
 
 
 class Database(Protocol):
@@ -68,8 +69,7 @@ class Simulation:
             if better is not None:
                 self.adapted += 1
                 self.reordered += any(
-                    change.startswith("order of joins") and "no rows" not in change
-                    for change in better.changes
+                    change.startswith(ORDER) and "no rows" not in change for change in better.changes
                 )
                 plan, todo = better, list(better.fragments)
         raise AssertionError("a plan ends with its result")

@@ -14,6 +14,7 @@ from sord.fuzzing.simulation import Simulation
 from sord.planner.context import Options
 from sord.planner.fragment import Actual, Route
 from sord.planner.physical import DistributedPlan, plan_query
+from sord.tpch.spec import query_text
 
 DATA = """
     COPY (SELECT range AS v, CASE WHEN range % 11 > 0 THEN range % 400 END AS a, range * 7 % 300 AS b,
@@ -165,3 +166,20 @@ def test_actual_rows_decide_where_an_aggregate_happens_and_whether_in_two_phases
     assert many is not None
     halves = next(f for f in many.fragments if "partial aggregate" in f.title)
     assert halves.route is Route.PARTITION, "each worker has most groups several times"
+
+
+def test_a_filter_whose_keys_are_there_stays() -> None:
+    plan = planned(query_text(20, 100).strip().rstrip(";"))
+    build, keys, filtered, parts = (plan.fragments[number] for number in (0, 1, 2, 3))
+    assert [one.exchange for one in filtered.filters] == [keys.id]
+    assert "scan part" in parts.title
+    done = {f.id: Actual(int(f.estimated_rows), 10**7) for f in (build, keys)} | {
+        parts.id: Actual(1000, 10**4)
+    }
+    better = plan.adapt(done, set())
+    assert better is not None
+    lines = better.fragments[0]
+    assert "scan lineitem" in lines.title
+    again = better.adapt(done | {lines.id: Actual(10**8, 10**9)}, set())
+    rest = better.fragments if again is None else again.fragments
+    assert any(one.exchange == keys.id for fragment in rest for one in fragment.filters)
