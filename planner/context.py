@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from sord.planner.catalog import Catalog
 from sord.planner.estimate import Estimator
-from sord.planner.expressions import column, column_id, substitute
+from sord.planner.expressions import column, column_id, substitute, typed
 from sord.planner.logical import Plan, Project, SharedRef, Stage
 from sord.planner.render import render
 from sord.planner.sink import Sink
@@ -106,9 +106,7 @@ class Context:
         plan = self._from_scratch(plan)
         free = {id_: self.types[id_] for id_ in free_columns(plan)}
         if free:
-            nulls: dict[str, exp.Expr] = {
-                id_: exp.cast(exp.null(), type_, dialect="duckdb", copy=False) for id_, type_ in free.items()
-            }
+            nulls: dict[str, exp.Expr] = {id_: typed(exp.null(), type_) for id_, type_ in free.items()}
             plan = _substituted(plan, nulls)
         return render(plan)
 

@@ -12,6 +12,11 @@ def column(name: str) -> exp.Column:
     return exp.Column(this=exp.Identifier(this=name, quoted=True))
 
 
+def typed(expression: exp.Expr, type_: str) -> exp.Expr:
+    """The expression cast to a DuckDB type; as it is where the type is that of NULL alone, which can't be written."""
+    return expression if type_ == '"NULL"' else exp.cast(expression, type_, dialect="duckdb", copy=False)
+
+
 def references(*expressions: exp.Expr) -> set[str]:
     """The column ids that expressions use."""
     found: set[str] = set()

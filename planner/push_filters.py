@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping
 from sqlglot import exp
 
 from sord.planner.context import Context
-from sord.planner.expressions import conjunction, conjuncts, disjunction, disjuncts, references, substitute
+from sord.planner.expressions import (
+    column,
+    conjunction,
+    conjuncts,
+    disjunction,
+    disjuncts,
+    references,
+    substitute,
+    typed,
+)
 from sord.planner.logical import (
     Aggregate,
     Apply,
@@ -141,14 +150,14 @@ def _used(outputs: dict[str, exp.Expr], predicate: exp.Expr) -> dict[str, exp.Ex
 def cast_to(id_: str, type_: str, types: Types) -> exp.Expr:
     """A column in a type, without a cast where it has that already: of a cast column less is known."""
     if types.get(id_) == type_:
-        return exp.column(id_, quoted=True)
-    return exp.cast(exp.column(id_, quoted=True), type_, dialect="duckdb")
+        return column(id_)
+    return typed(column(id_), type_)
 
 
 def _for_side(plan: SetOperation, side: Plan, predicates: Predicates, types: Types) -> Predicates:
     casts: dict[str, exp.Expr] = {
-        output: cast_to(column, type_, types)
-        for output, column, type_ in zip(plan.outputs, side.columns, plan.types, strict=True)
+        output: cast_to(input_, type_, types)
+        for output, input_, type_ in zip(plan.outputs, side.columns, plan.types, strict=True)
     }
     return [substitute(predicate, casts) for predicate in predicates]
 

@@ -20,7 +20,7 @@ from sord.planner import cost
 from sord.planner.context import Context
 from sord.planner.distribution import Hashed, Ranged, Replicated, Single, Skewed, Spread
 from sord.planner.estimate import Estimator
-from sord.planner.expressions import column, references
+from sord.planner.expressions import column, references, typed
 from sord.planner.logical import (
     Aggregate,
     Exchange,
@@ -85,8 +85,7 @@ def is_frequent(samples: Sequence[Plan]) -> bool:
 def hash_of(ids: Sequence[str], types: Sequence[str]) -> exp.Expr:
     """The hash by which rows are partitioned: see :class:`~sord.planner.distribution.Hashed`."""
     arguments: list[exp.Expr] = [
-        exp.cast(column(id_), type_, dialect="duckdb") if type_ else column(id_)
-        for id_, type_ in zip(ids, types, strict=True)
+        typed(column(id_), type_) if type_ else column(id_) for id_, type_ in zip(ids, types, strict=True)
     ]
     return exp.Anonymous(this="hash", expressions=arguments)
 

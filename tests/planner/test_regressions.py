@@ -158,6 +158,9 @@ CASES = [
     "SELECT (a + 2) AS k, count(*) FROM t GROUP BY (1)",
     "SELECT a, n IS NOT TRUE, (n > 1) IS NOT FALSE, n IS NOT UNKNOWN FROM t WHERE (n = 1) IS NOT TRUE",
     "WITH c AS (SELECT DISTINCT k, a FROM t) SELECT x.a, u.s FROM c x JOIN u ON x.k = u.k JOIN c y ON y.k = u.k",
+    # The type of NULL alone has no name.
+    "SELECT unnest(NULL) AS x, a FROM t UNION SELECT NULL, a FROM t",
+    "SELECT x, count(*) FROM (SELECT NULL AS x, a FROM t UNION ALL SELECT NULL, k FROM v) q GROUP BY x",
     # No rows, of a type that the planner must know.
     "SELECT len(r.l[1:2]) FROM (SELECT t.x, min(t.n, 2) AS l FROM t JOIN v ON t.a = v.a - 9 GROUP BY t.x) AS r",
 ]
