@@ -15,6 +15,7 @@ import duckdb
 from sord.catalog import Catalog
 from sord.errors import Error
 from sord.relation import LocalRelation, Relation, T, interruptible
+from sord.session import open_database
 
 if TYPE_CHECKING:
     from sord.exec.coordinator import Coordinator
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from sord.statements import Statement
 
 Parameters = Sequence[object] | Mapping[str, object]
-
-# Frames are tables by register() only: in FROM they would be looked for among our own variables.
-_CONFIG: Mapping[str, Any] = {"python_enable_replacements": False}
 
 _READING = ("sele", "from", "with")
 """How texts begin that DuckDB doesn't execute before somebody asks for rows."""
@@ -77,7 +75,7 @@ class Connection:
         from sord.exec.coordinator import Coordinator
         from sord.planner.context import Options
 
-        self._database = duckdb.connect(config=dict(_CONFIG))
+        self._database = open_database()
         self._database.execute("SET enable_progress_bar = false")
         self.catalog = Catalog(self._database)
         self._options = Options(workers=fleet.size, bytes_per_second=fleet.bandwidth, **switches)
@@ -332,9 +330,7 @@ def _embedded(options: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
         raise Error(f"unknown option {unknown[0]!r}; the embedded engine takes threads and memory")
     config = {"threads": options.get("threads"), "memory_limit": options.get("memory")}
     try:
-        return duckdb.connect(
-            config={**_CONFIG, **{name: value for name, value in config.items() if value is not None}}
-        )
+        return open_database(**{name: value for name, value in config.items() if value is not None})
     except duckdb.Error as error:
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise Error(f"{given}: {error}") from error

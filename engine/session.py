@@ -7,6 +7,8 @@ import re
 import threading
 import time
 import weakref
+from collections.abc import Mapping
+from typing import Any
 
 import duckdb
 
@@ -37,10 +39,24 @@ _LOCAL = (
 )  # fmt: skip
 """Settings of a connection that new cursors are to have too: DuckDB's SET is for one connection, but for some names."""
 
+# Frames are tables by register() only: in FROM they would be looked for among our own variables.
+_CONFIG: Mapping[str, Any] = {"python_enable_replacements": False}
+
 _PRIVATE = re.compile(r"\b(temp|temporary|variable|prepare)\b", re.IGNORECASE)
 _SETTING = re.compile(r"\b(set|reset|use|pragma)\b", re.IGNORECASE)
 _TRANSACTION = re.compile(r"(?:^|;)\s*(begin|start|commit|rollback|abort|end)\b", re.IGNORECASE)
 _CLOSING_SECONDS = 5.0
+
+
+def open_database(**config: Any) -> duckdb.DuckDBPyConnection:
+    """A new DuckDB in memory.
+
+    Unlike by default, it reckons with NaN in Parquet files, which no footer tells of. Otherwise it drops some of such
+    rows in filters and joins, depending on how the files are divided. Workers do the same.
+    """
+    database = duckdb.connect(config={**_CONFIG, **config})
+    database.execute("SET GLOBAL parquet_can_have_nan = true")
+    return database
 
 
 class Session:
@@ -135,7 +151,7 @@ class Session:
     def _note_settings(self) -> None:
         if self._defaults is None:
             # Too late to ask the database itself: it has been changed.
-            with duckdb.connect() as fresh:
+            with open_database() as fresh:
                 self._defaults = _settings(fresh)
         current = _settings(self._database)
         changed = {name: value for name, value in current.items() if value != self._defaults.get(name)}

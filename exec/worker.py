@@ -37,6 +37,7 @@ _IDLE_SECONDS = 3600.0
 _PINNED = {
     "arrow_lossless_conversion": "true",
     "enable_progress_bar": "false",
+    "parquet_can_have_nan": "true",
     "parquet_metadata_cache": "true",
     "preserve_insertion_order": "false",
     "disabled_optimizers": "",

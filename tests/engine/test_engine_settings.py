@@ -115,3 +115,18 @@ def test_create_table_with_and_without_data(db: sord.Connection) -> None:
         found = db.sql("SELECT count(*) FROM made")
         assert found is not None
         assert found.fetchall() == [(rows,)]
+
+
+@pytest.mark.parametrize("url", [None, "local://2?threads=1"])
+def test_nan_in_files_is_neither_lost_nor_let_through(url: str | None, tmp_path: Path) -> None:
+    """DuckDB's default takes bounds in footers, which leave NaN out, for those of all values."""
+    with duckdb.connect() as plain:
+        for number in range(2):
+            plain.execute(
+                f"COPY (SELECT if(r % {number + 2} = 0, 'nan'::DOUBLE, r / 10) AS x FROM range(3000) t(r)) "
+                f"TO '{tmp_path}/{number}.parquet'"
+            )
+    with sord.connect(url) as db:
+        db.register("t", str(tmp_path))
+        for condition, count in (("x <> 'nan'", 3500), ("x > 250", 3083), ("x <= 0.1", 2)):
+            assert db.sql(f"SELECT count(*) FROM t WHERE {condition}").fetchall() == [(count,)], condition
