@@ -31,7 +31,7 @@ _MOST_SECONDS_OF_PLAN: Final = 20.0
 BROKEN: Final = (duckdb.InternalException, duckdb.FatalException)
 """Bugs of DuckDB, after which nothing else works in the same database."""
 _SEVERAL_ROWS: Final = "More than one row returned by a subquery"
-_OF_A_ROW: Final = ("Overflow in ", "Unimplemented type for cast", _SEVERAL_ROWS)
+_OF_A_ROW: Final = ("Overflow in ", "Conversion Error", _SEVERAL_ROWS)
 """Errors that depend on the rows that an expression sees."""
 
 

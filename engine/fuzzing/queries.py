@@ -209,10 +209,11 @@ class Queries(Subqueries):
         if keys and rng.random() < 0.08:
             first = ", ".join(text for text, _ in keys)
             call, _ = self.aggregate_call(sources)
+            number = "rank" if sets else "row_number"  # of several sets some rows have the same keys
             items.append(
                 rng.choice(
                     (
-                        f"row_number() OVER (ORDER BY {first})",
+                        f"{number}() OVER (ORDER BY {first})",
                         f"rank() OVER (ORDER BY {call})",
                         f"sum(count(*)) OVER (PARTITION BY {keys[0][0]})",
                     )
