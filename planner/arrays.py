@@ -37,6 +37,8 @@ def _listed(query: exp.Query) -> exp.Select:
     is_plain = not any(query.args.get(part) for part in _WHOLE) and item.find(*_SEVERAL) is None
     if isinstance(query, exp.Select) and is_plain and not by_alias:
         element = item.unalias()
+        if element.find(exp.Column) is None:  # DuckDB refuses to order a list by a literal
+            keys = [key for key in keys if not _is_position(key)]
         for key in keys:
             if _is_position(key):
                 key.set("this", element.copy())

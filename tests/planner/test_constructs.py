@@ -130,6 +130,7 @@ COLUMNS = [
 ARRAYS = [
     "SELECT ARRAY(SELECT a FROM u ORDER BY flag, a)[2:4], ARRAY(SELECT a FROM e)",
     "SELECT a, ARRAY(SELECT u.a FROM u WHERE u.c = t.b ORDER BY u.a) FROM t",
+    "SELECT a, ARRAY(SELECT 'x' AS s FROM u WHERE u.c = t.b ORDER BY 1) FROM t",
     "SELECT a, ARRAY(SELECT -u.a AS a FROM u WHERE u.c = t.b ORDER BY a) FROM t",
     "SELECT a, ARRAY(SELECT -u.a AS k FROM u WHERE u.c = t.b ORDER BY k) FROM t",
     "SELECT a, ARRAY(SELECT DISTINCT u.s FROM u WHERE u.c = t.b ORDER BY u.s) FROM t",
