@@ -176,12 +176,13 @@ class DistributedRelation(Relation):
 
     def _plan(self) -> DistributedPlan | str:
         """The plan, or why there is none."""
+        from sord.exec.interrupts import without_ctrl_c
         from sord.planner.catalog import Unsupported
         from sord.planner.physical import plan_query
 
         connection = self._connection
         try:
-            with _no_collections():
+            with _no_collections(), without_ctrl_c():
                 text, described, sink = self._planned
                 text = connection.catalog.inlined(text)
                 connection.catalog.check_text(text)

@@ -72,10 +72,7 @@ def on_ctrl_c(action: Callable[[], None]) -> Iterator[None]:
     a thread of its own reads from us, so it is ``action`` that has to end the wait. Does nothing outside the
     main thread and where the program has a handler of its own.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
+    if not _is_ours():
         yield
         return
     _listener.add(action)
@@ -83,3 +80,31 @@ def on_ctrl_c(action: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _listener.remove(action)
+
+
+@contextlib.contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Keep Ctrl-C back until the end of the ``with`` block, which is short.
+
+    For code that asks DuckDB small questions and knows what to do without an answer: DuckDB makes an ordinary error
+    of Ctrl-C, which would be taken for one. Does nothing where :func:`on_ctrl_c` does nothing.
+    """
+    if not _is_ours():
+        yield
+        return
+    pressed = threading.Event()
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+
+def _is_ours() -> bool:
+    """Whether this is the main thread of a program without a handler of its own."""
+    return (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )

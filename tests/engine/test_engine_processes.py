@@ -43,9 +43,11 @@ def test_a_program_that_ends_takes_its_workers_along(tpch_sf001: Path, ending: s
     wait_for(lambda: not any(alive(int(pid)) for pid in out.split()), "workers are left")
 
 
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.05, 0.1, 0.3])
 @pytest.mark.parametrize("how", [".arrow()", ".reader().read_all()"])
-def test_ctrl_c_ends_a_program(tpch_sf001: Path, how: str) -> None:
-    text = f"import threading; threading.Timer(0.3, os.kill, (os.getpid(), 2)).start(); db.sql({LONG!r}){how}"
+def test_ctrl_c_ends_a_program(tpch_sf001: Path, how: str, after: float) -> None:
+    """While the text is read, planned, and while it runs."""
+    text = f"import threading; threading.Timer({after}, os.kill, (os.getpid(), 2)).start(); db.sql({LONG!r}){how}"
     process = script(_FLEET + text, tpch_sf001)
     out, errors = process.communicate(timeout=60)
     assert errors.endswith("KeyboardInterrupt\n")
