@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sord.exec.sources import register, table_source, with_types
 from sord.planner.fragment import Actual, Fragment, Place, Route
 from sord.planner.physical import DistributedPlan
 from sord.planner.replanned import ORDER
@@ -85,7 +86,7 @@ class Simulation:
     def _cursor(self, fragment: Fragment, rank: int) -> duckdb.DuckDBPyConnection:
         cursor = self.database.cursor()
         for source in fragment.inputs:
-            cursor.register(source.name, self.inboxes[source.exchange, rank])
+            register(cursor, source.name, table_source(self.inboxes[source.exchange, rank]))
         self.running = cursor
         return cursor
 
@@ -97,7 +98,10 @@ class Simulation:
         rows = size = 0
         received = [0] * self.workers if fragment.route is Route.PARTITION else []
         for rank, sql in zip(ranks, fragment.sql, strict=True):
-            table = self._cursor(fragment, rank).sql(sql).to_arrow_table()
+            relation = self._cursor(fragment, rank).sql(sql)
+            table = relation.to_arrow_table()
+            metadata = with_types(table.schema, relation.types).metadata
+            table = table.replace_schema_metadata(metadata)
             rows, size = rows + table.num_rows, size + table.nbytes
             if fragment.route is Route.PARTITION:
                 numbers = table.column(table.num_columns - 1)
